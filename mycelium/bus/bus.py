@@ -1,0 +1,162 @@
+"""The bus: where a service instance gets its publishers and subscribers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from mycelium.bus.clock import SystemClock
+from mycelium.bus.publisher import Publisher
+from mycelium.bus.subscriber import Subscriber
+from mycelium.core.clock import Clock
+from mycelium.core.errors import ClosedError, ContractError
+from mycelium.core.ledger import Ledger
+from mycelium.core.message import Message, contract_of
+from mycelium.core.policy import QueuePolicy
+from mycelium.core.topics import Pattern, check_topic
+from mycelium.transport.exchange import Exchange, Interest, Network
+from mycelium.transport.queues import DEFAULT_CAPACITY
+from mycelium.transport.streams import Stream
+
+M = TypeVar("M", bound=Message)
+
+
+class Bus:
+    """Typed publish and subscribe for one service instance, in one event loop.
+
+    Args:
+        name: of the service instance; one topic segment. It is the source of what is published here.
+        network: buses with the same network hear one another, in one event loop or in several threads.
+            Without one, the bus is alone.
+        clock: where publish times come from.
+
+    Raises:
+        TopicError: the name is no topic segment.
+    """
+
+    def __init__(self, name: str, *, network: Network | None = None, clock: Clock | None = None) -> None:
+        self.name = check_topic(name)
+        self.network = network if network is not None else Network()
+        self.clock: Clock = clock if clock is not None else SystemClock()
+        self._exchange: Exchange | None = None
+        self._epoch = 0
+        # One per class: two publishers of one class continue one numbering.
+        self._streams: dict[type[Message], dict[Any, Stream]] = {}
+
+    async def __aenter__(self) -> Self:
+        self._exchange = self.network.exchange()
+        self._exchange.acquire()
+        self._epoch = self.network.next_epoch(self.name, self.clock.time_ns())
+        self._streams = {}
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        exchange, self._exchange = self._opened(), None
+        await exchange.release()
+
+    def _opened(self) -> Exchange:
+        if self._exchange is None:
+            raise ClosedError(f"bus {self.name} (use it inside 'async with')")
+        return self._exchange
+
+    def publisher(self, message_type: type[M]) -> Publisher[M]:
+        """A publisher of one message class. Close it, or use it as an async context manager.
+
+        Raises:
+            ContractError: the class has no type id and topic.
+            ClosedError: the bus is not open.
+        """
+        contract = contract_of(message_type)
+        return Publisher(
+            contract,
+            self._opened(),
+            self.clock.time_ns,
+            self.name,
+            self._epoch,
+            self._streams.setdefault(message_type, {}),
+        )
+
+    def subscriber(
+        self,
+        message_type: type[M],
+        pattern: str | None = None,
+        *,
+        policy: QueuePolicy | str = QueuePolicy.BLOCK,
+        capacity: int = DEFAULT_CAPACITY,
+        name: str | None = None,
+    ) -> Subscriber[M]:
+        """A subscriber of one message class, wired when it is entered with ``async with``.
+
+        Args:
+            message_type: the class to read.
+            pattern: which topics, all of the class's template by default.
+            policy: what happens when the queue is full.
+            capacity: messages that the queue holds, from 1.
+            name: what ledger and errors call it; bus and pattern by default.
+
+        Raises:
+            ContractError: the class has no type id and topic, or no topic of its template can match the pattern.
+            TopicError: the pattern is not grammatical.
+            ValueError: the capacity is below 1, or the policy unknown.
+            ClosedError: the bus is not open.
+        """
+        wish = interest(message_type, pattern)
+        shown = name if name is not None else f"{self.name}:{wish.pattern.text}"
+        return self._subscriber([replace(wish, name=shown)], shown, policy, capacity)
+
+    def mailbox(
+        self,
+        interests: Iterable[Interest],
+        name: str,
+        *,
+        policy: QueuePolicy | str = QueuePolicy.BLOCK,
+        capacity: int = DEFAULT_CAPACITY,
+    ) -> Subscriber[Any]:
+        """One subscriber of several message classes, which come in the order in which they were published.
+
+        Args:
+            interests: from :func:`interest`; each with the name that ledger and errors call it.
+            name: of the mailbox as a whole.
+            policy: what happens when the queue is full.
+            capacity: messages that the queue holds, from 1.
+
+        Raises:
+            ValueError: the capacity is below 1, or the policy unknown.
+            ClosedError: the bus is not open.
+        """
+        return self._subscriber(list(interests), name, policy, capacity)
+
+    def _subscriber(
+        self, interests: list[Interest], name: str, policy: QueuePolicy | str, capacity: int
+    ) -> Subscriber[Any]:
+        if capacity < 1:
+            raise ValueError(f"capacity {capacity}: a queue holds at least 1 message")
+        return Subscriber(interests, self._opened(), name, QueuePolicy(policy), capacity)
+
+    def ledger(self) -> Ledger:
+        """The books of the whole network."""
+        return self.network.ledger()
+
+
+def interest(message_type: type[Message], pattern: str | None = None, name: str = "") -> Interest:
+    """What a subscription wants of one message class.
+
+    Args:
+        message_type: the class.
+        pattern: which topics, all of the class's template by default.
+        name: what ledger and errors call it.
+
+    Raises:
+        ContractError: the class has no type id and topic, or no topic of its template can match the pattern.
+        TopicError: the pattern is not grammatical.
+    """
+    contract = contract_of(message_type)
+    all_topics = contract.topic.pattern
+    wanted = Pattern.parse(pattern) if pattern is not None else all_topics
+    if not wanted.overlaps(all_topics):
+        raise ContractError(f"{contract.name} travels on {contract.topic.text}: no such topic matches {wanted.text!r}")
+    return Interest(contract, wanted, name)

@@ -1,0 +1,180 @@
+"""The publishing end of the typed API."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+from mycelium.core.errors import ClosedError, ContractError, TopicError, WouldBlock
+from mycelium.core.message import Contract, Message
+from mycelium.transport.exchange import Exchange
+from mycelium.transport.streams import Sink, Stream, StreamId
+
+M = TypeVar("M", bound=Message)
+
+
+@dataclass(frozen=True, slots=True)
+class PublisherStatistics:
+    """What a publisher has done.
+
+    Args:
+        streams: topics published on.
+        published: messages.
+        unread: messages that nobody was subscribed to.
+    """
+
+    streams: int
+    published: int
+    unread: int
+
+
+class Publisher(Generic[M]):
+    """Publishes messages of one class. Get one from :meth:`mycelium.Bus.publisher`."""
+
+    def __init__(
+        self,
+        contract: Contract,
+        exchange: Exchange,
+        time_ns: Callable[[], int],
+        source_name: str,
+        epoch: int,
+        streams: dict[Any, Stream],
+    ) -> None:
+        self._contract = contract
+        self._type = contract.message_type
+        self._key = contract.routing_key
+        self._exchange = exchange
+        self._time_ns = time_ns
+        self._source_name = source_name
+        self._epoch = epoch
+        self._streams = streams
+        self._closed = False
+
+    async def publish(self, message: M) -> None:
+        """Hand a message to all its subscribers.
+
+        Waits only while a subscription with policy ``block``, or the socket to one, is full. When it
+        is cancelled there, subscribers not yet served miss the message, counted in the ledger.
+
+        Raises:
+            ContractError: the message is of another class, or its fields make no topic.
+            ClosedError: the publisher was closed.
+        """
+        stream = self._streams.get(self._key(message)) if message.__class__ is self._type else None
+        if stream is None or self._closed:
+            stream = self._open(message)
+        stream.sequence = sequence = stream.sequence + 1
+        sinks = stream.sinks
+        if not sinks:
+            stream.unread += 1
+            return
+        published = self._time_ns()
+        for sink in sinks:
+            if not sink.put(message, sequence, published):
+                await _put_rest(sinks[sinks.index(sink) :], message, sequence, published)
+                return
+
+    async def publish_many(self, messages: Iterable[M]) -> None:
+        """Publish messages in their order. The same as :meth:`publish` for each, at less cost.
+
+        Raises:
+            ContractError: as :meth:`publish`; the messages before are published.
+            ClosedError: the publisher was closed.
+        """
+        time_ns, kind, key, streams = self._time_ns, self._type, self._key, self._streams
+        published = time_ns()
+        for message in messages:
+            stream = streams.get(key(message)) if message.__class__ is kind else None
+            if stream is None or self._closed:
+                stream = self._open(message)
+            stream.sequence = sequence = stream.sequence + 1
+            sinks = stream.sinks
+            if not sinks:
+                stream.unread += 1
+                continue
+            for sink in sinks:
+                if not sink.put(message, sequence, published):
+                    await _put_rest(sinks[sinks.index(sink) :], message, sequence, published)
+                    published = time_ns()
+                    break
+
+    def publish_nowait(self, message: M) -> None:
+        """Publish without ever waiting.
+
+        Raises:
+            WouldBlock: a subscriber is full; nobody has got the message.
+            ContractError: as :meth:`publish`.
+            ClosedError: the publisher was closed.
+        """
+        stream = self._streams.get(self._key(message)) if message.__class__ is self._type else None
+        if stream is None or self._closed:
+            stream = self._open(message)
+        if any(sink.would_wait() for sink in stream.sinks):
+            raise WouldBlock(f"a subscriber of {stream.id.topic} is full")
+        stream.sequence += 1
+        if not stream.sinks:
+            stream.unread += 1
+            return
+        published = self._time_ns()
+        for sink in stream.sinks:
+            sink.put(message, stream.sequence, published)
+
+    async def flush(self) -> None:
+        """Return when everything published so far has left towards its readers."""
+        await self._exchange.flushed()
+
+    def _open(self, message: M) -> Stream:
+        """The stream of a message that had none yet, or the reason why it cannot be published."""
+        if self._closed:
+            raise ClosedError(f"publisher of {self._contract.name}")
+        if message.__class__ is not self._type:
+            raise ContractError(f"this publisher takes {self._contract.name}, got {message!r}")
+        try:
+            topic = self._contract.topic.topic_of(message)
+        except TopicError as error:
+            raise ContractError(f"{self._contract.name}: its fields make no topic, {error}") from None
+        key = self._key(message)
+        stream = self._exchange.open_stream(StreamId(self._source_name, self._epoch, topic), self._contract)
+        self._streams[key] = stream
+        return stream
+
+    def statistics(self) -> PublisherStatistics:
+        """What was published so far."""
+        streams = self._streams.values()
+        return PublisherStatistics(
+            streams=len(streams),
+            published=sum(stream.sequence for stream in streams),
+            unread=sum(stream.unread for stream in streams),
+        )
+
+    async def aclose(self) -> None:
+        """Return when everything published has left, and publish no more. Closing twice is allowed."""
+        if not self._closed:
+            self._closed = True
+            await self.flush()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True):
+            warnings.warn(f"publisher of {self._contract.name} was not closed", ResourceWarning, stacklevel=1)
+
+
+async def _put_rest(sinks: tuple[Sink, ...], message: Message, sequence: int, published: int) -> None:
+    """Finish a publish that met a full sink, the first of these. When cancelled, each that misses it counts it."""
+    for position, sink in enumerate(sinks):
+        try:
+            await sink.put_wait(message, sequence, published)
+        except BaseException:
+            for missed in sinks[position + 1 :]:
+                missed.abandon(sequence)
+            raise

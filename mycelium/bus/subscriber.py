@@ -1,0 +1,192 @@
+"""The reading end of the typed API."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+from mycelium.core.errors import ClosedError, WouldBlock
+from mycelium.core.message import Message
+from mycelium.core.policy import QueuePolicy
+from mycelium.transport.exchange import Exchange, Interest, Subscription
+from mycelium.transport.queues import BoundedQueue, make_queue
+from mycelium.transport.streams import Item
+
+M = TypeVar("M", bound=Message)
+
+MAX_BATCH = 1024
+"""Messages in one batch, unless told otherwise: as many as the default queue holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery(Generic[M]):
+    """A message with what identifies it. (source, epoch, topic, sequence) is its id.
+
+    Args:
+        message: the message.
+        source: the publishing service instance.
+        epoch: the publisher's incarnation, ns since the Unix epoch at its start.
+        topic: where it was published.
+        sequence: its number in the stream, from 1.
+        published: when, ns since the Unix epoch.
+    """
+
+    message: M
+    source: str
+    epoch: int
+    topic: str
+    sequence: int
+    published: int
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriberStatistics:
+    """What a subscription has done.
+
+    Args:
+        streams: streams it has been attached to.
+        delivered: messages handed over.
+        dropped: messages dropped, over all causes.
+        queued: messages waiting.
+        capacity: messages the queue holds.
+    """
+
+    streams: int
+    delivered: int
+    dropped: int
+    queued: int
+    capacity: int
+
+
+class Subscriber(Generic[M]):
+    """Reads messages of one class from the topics of one pattern. Get one from :meth:`mycelium.Bus.subscriber`.
+
+    One from :meth:`mycelium.Bus.mailbox` reads several classes, in the order in which they were published.
+
+    Iterate over it with ``async for``, message by message, or over :meth:`batches`. One task reads it.
+    A message counts as delivered when it is handed over.
+    """
+
+    def __init__(
+        self, interests: Sequence[Interest], exchange: Exchange, name: str, policy: QueuePolicy, capacity: int
+    ) -> None:
+        self._interests = tuple(interests)
+        self._exchange = exchange
+        self._queue: BoundedQueue = make_queue(policy, name, capacity)
+        self._subscription: Subscription | None = None
+        self._detached = False
+        self._closed = False
+
+    @property
+    def name(self) -> str:
+        """What ledger and errors call it."""
+        return self._queue.name
+
+    @property
+    def interests(self) -> tuple[Interest, ...]:
+        """What it reads."""
+        return self._interests
+
+    async def attach(self) -> None:
+        """Wire it. ``async with`` does it. From its return on, nothing that is published is missed.
+
+        Raises:
+            ClosedError: it was closed.
+            PathError: another thread's event loop does not answer.
+        """
+        if self._closed:
+            raise ClosedError(f"subscription {self.name}")
+        if self._subscription is None:
+            self._subscription = await self._exchange.attach(self._interests, self._queue)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> M:
+        queue = self._queue
+        if not queue.items and not await queue.wait_items():
+            raise StopAsyncIteration
+        item = queue.take()
+        item.route.delivered += 1
+        return item.message  # type: ignore[no-any-return]
+
+    async def batches(self, limit: int = MAX_BATCH) -> AsyncIterator[list[M]]:
+        """All that is queued, at least one message and at most ``limit``, again and again.
+
+        Args:
+            limit: messages in one batch.
+        """
+        while await self._queue.wait_items():
+            batch = []
+            for item in self._queue.take_all(limit):
+                item.route.delivered += 1
+                batch.append(item.message)
+            yield batch
+
+    async def deliveries(self) -> AsyncIterator[Delivery[M]]:
+        """Message by message, with what identifies each."""
+        while (item := await self.take()) is not None:
+            stream = item.route.stream.id
+            yield Delivery(item.message, stream.source_name, stream.epoch, stream.topic, item.sequence, item.published)
+
+    async def take(self) -> Item | None:
+        """The next message with its route, counted as delivered; None when there will be none any more."""
+        if not self._queue.items and not await self._queue.wait_items():
+            return None
+        item = self._queue.take()
+        item.route.delivered += 1
+        return item
+
+    def receive_nowait(self) -> M:
+        """The next message, without waiting.
+
+        Raises:
+            WouldBlock: there is none.
+        """
+        if not self._queue.items:
+            raise WouldBlock(f"no message waits in subscription {self.name}")
+        item = self._queue.take()
+        item.route.delivered += 1
+        return item.message  # type: ignore[no-any-return]
+
+    def statistics(self) -> SubscriberStatistics:
+        """What it did so far."""
+        routes = self._subscription.routes if self._subscription is not None else []
+        return SubscriberStatistics(
+            streams=len(routes),
+            delivered=sum(route.delivered for route in routes),
+            dropped=sum(sum(route.dropped.counts.values()) for route in routes),
+            queued=len(self._queue),
+            capacity=self._queue.capacity,
+        )
+
+    async def detach(self) -> None:
+        """Take nothing that is published from now on; iteration ends after all that was published before."""
+        if self._subscription is not None and not self._detached:
+            self._detached = True
+            await self._exchange.detach(self._subscription)
+
+    async def aclose(self) -> None:
+        """Stop at once. What is still queued is dropped, counted. Closing twice is allowed."""
+        if self._closed:
+            return
+        self._closed = True
+        await self.detach()
+        if self._subscription is not None:
+            await self._exchange.settle(self._subscription)
+
+    async def __aenter__(self) -> Self:
+        await self.attach()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True) and self._subscription is not None:
+            warnings.warn(f"subscription {self.name} was not closed", ResourceWarning, stacklevel=1)

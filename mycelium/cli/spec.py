@@ -1,0 +1,124 @@
+"""``mycelium spec``: hold code and topologies to system.yaml, record contracts, draw the wiring."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from mycelium.cli.system import System, placements
+from mycelium.core.errors import ConfigError, Problem
+from mycelium.spec.check import check_spec, check_topology, topologies_beside
+from mycelium.spec.code import SystemCode, import_code
+from mycelium.spec.diagram import catalogue, mermaid
+from mycelium.spec.lock import (
+    breaking_changes,
+    lock_path,
+    next_lock,
+    read_lock,
+    unlocked_changes,
+    write_lock,
+)
+from mycelium.spec.model import SystemSpec, load_spec
+from mycelium.topology.load import SPEC_NAME, load_topology
+
+app = typer.Typer(no_args_is_help=True, help="Hold code and topologies to system.yaml.")
+
+SpecOption = Annotated[Path, typer.Option("--spec", help="The spec.", envvar="MYCELIUM_SPEC")]
+DEFAULT_SPEC = Path(SPEC_NAME)
+EXIT_DIFFERENT = 1
+
+
+@app.command()
+def check(
+    spec: SpecOption = DEFAULT_SPEC,
+    config: Annotated[
+        list[Path] | None,
+        typer.Option("--config", "-c", help="A topology to check; may be repeated. By default all of config/*.toml."),
+    ] = None,
+) -> None:
+    """Compare system.yaml with the code, the contract lock and the topologies.
+
+    Exit codes: 0 all agree, 1 they differ, 2 a file is malformed.
+    """
+    system = load_spec(spec)
+    code = import_code(system, spec)
+    problems = check_spec(system, code, str(spec))
+    lock_file = lock_path(spec)
+    lock = read_lock(lock_file)
+    breaking = list(breaking_changes(lock, code.contracts, str(lock_file)))
+    problems += breaking or unlocked_changes(lock, code.contracts, str(lock_file))
+    topologies = config or topologies_beside(spec)
+    for path in topologies:
+        problems += _topology_problems(system, code, path)
+    _show(problems)
+    if problems:
+        raise typer.Exit(EXIT_DIFFERENT)
+    Console().print(
+        f"{spec}: {len(system.contracts)} contracts, {len(system.services)} services and "
+        f"{len(topologies)} topologies agree with the code",
+        highlight=False,
+    )
+
+
+def _topology_problems(spec: SystemSpec, code: SystemCode, path: Path) -> list[Problem]:
+    topology = load_topology(path)
+    problems = check_topology(spec, topology)
+    known = [name for name in topology.values.placed if name in code.services]
+    try:
+        placements(System(topology, spec, code), known)
+    except ConfigError as error:
+        problems += error.problems
+    return problems
+
+
+@app.command()
+def lock(
+    spec: SpecOption = DEFAULT_SPEC,
+    accept_breaking: Annotated[
+        bool,
+        typer.Option("--accept-breaking", help="Record changes that peers built before them cannot read."),
+    ] = False,
+) -> None:
+    """Record the contracts of today in system.lock, beside system.yaml.
+
+    Refuses changes that a peer built with the former contracts could not read.
+    """
+    code = import_code(load_spec(spec), spec)
+    if code.problems:
+        raise ConfigError(code.problems)
+    path = lock_path(spec)
+    old = read_lock(path)
+    problems = list(breaking_changes(old, code.contracts, str(path)))
+    if problems and not accept_breaking:
+        _show(problems)
+        raise typer.Exit(EXIT_DIFFERENT)
+    write_lock(path, next_lock(old, code.contracts))
+    Console().print(f"{path}: {len(code.contracts)} contracts recorded", highlight=False)
+
+
+@app.command()
+def diagram(
+    spec: SpecOption = DEFAULT_SPEC,
+    write: Annotated[Path | None, typer.Option(help="Write the catalogue page with the diagram to this file.")] = None,
+    check: Annotated[Path | None, typer.Option(help="Fail if this catalogue page is not up to date.")] = None,
+) -> None:
+    """Print the wiring as a Mermaid flow chart, or write the catalogue page."""
+    system = load_spec(spec)
+    if write is None and check is None:
+        typer.echo(mermaid(system), nl=False)
+        return
+    page = catalogue(system)
+    if check is not None and (not check.is_file() or check.read_text(encoding="utf-8") != page):
+        _show([Problem(str(check), "", f"is not what {spec} says; run 'mycelium spec diagram --write {check}'")])
+        raise typer.Exit(EXIT_DIFFERENT)
+    if write is not None:
+        write.write_text(page, encoding="utf-8")
+
+
+def _show(problems: list[Problem]) -> None:
+    console = Console(stderr=True, soft_wrap=True)
+    for problem in problems:
+        console.print(str(problem), highlight=False, markup=False)

@@ -1,0 +1,250 @@
+"""The wire format: one frame is ``topic, 0x00, header, TLVs`` and carries messages of one stream.
+
+Header, 48 bytes, little-endian:
+
+===========  =====  ====================================================================
+field        bytes
+===========  =====  ====================================================================
+magic        2      ``MY``
+version      1      1
+flags        1      no flag is defined in version 1; a set bit is refused
+type_id      2      the contract of all messages in the frame
+count        2      messages in the frame, at least 1
+source       8      hash of the publishing service instance's name
+epoch        8      the publisher's incarnation: ns at its start
+sequence     8      of the first message, from 1; the others follow without holes
+published    8      ns since the Unix epoch, of the first message
+body length  4      of all TLVs
+crc32        4      of all TLVs (zlib's CRC-32)
+===========  =====  ====================================================================
+
+A TLV is ``type u16, length u32, value``. The high bit of the type marks it as critical: an unknown
+critical TLV is refused, another unknown one skipped. Every length is checked against what is there
+before anything is taken from it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from functools import lru_cache
+from zlib import crc32
+
+import msgspec
+
+from mycelium.core.errors import ContractError, TopicError, WireError
+from mycelium.core.topics import MAX_TOPIC_BYTES, check_topic
+
+MAGIC = b"MY"
+VERSION = 1
+CRITICAL = 0x8000
+
+TLV_PAYLOAD = 1
+TLV_TRACEPARENT = 2
+TLV_TRACESTATE = 3
+TLV_FINGERPRINT = 4
+TLV_CAUSATION = 5
+
+# Chosen by us: far above any message of the trading system, far below what one peer could use to
+# exhaust a reader. NATS has the same default.
+DEFAULT_MAX_FRAME = 1 << 20
+
+MAX_COUNT = 0xFFFF
+
+_HEADER = struct.Struct("<2sBBHHQQQQII")
+_TLV = struct.Struct("<HI")
+# Header and the payload's TLV head in one call: nearly every frame has nothing else in its body.
+_HEADER_AND_PAYLOAD = struct.Struct("<2sBBHHQQQQIIHI")
+HEADER_BYTES = _HEADER.size
+_BODY_OFFSET_OF_PAYLOAD = _TLV.size
+
+
+class Envelope(msgspec.Struct, frozen=True, gc=False):
+    """What one frame says. ``payload`` is the msgpack array of ``count`` messages.
+
+    Args:
+        topic: the stream's topic.
+        type_id: the contract of all messages.
+        count: how many messages, from 1.
+        source: hash of the publisher's name, see :func:`source_id`.
+        epoch: the publisher's incarnation, ns since the Unix epoch at its start.
+        sequence: of the first message, from 1.
+        published: ns since the Unix epoch, of the first message.
+        payload: the messages' bytes.
+        traceparent: W3C trace context, if there is one.
+        tracestate: W3C trace state, if there is one.
+        fingerprint: 8 bytes of the contract the publisher was built with.
+        causation: id of the message whose handling published these.
+    """
+
+    topic: str
+    type_id: int
+    count: int
+    source: int
+    epoch: int
+    sequence: int
+    published: int
+    payload: bytes
+    traceparent: bytes | None = None
+    tracestate: bytes | None = None
+    fingerprint: bytes | None = None
+    causation: bytes | None = None
+
+
+def source_id(name: str) -> int:
+    """The 8-byte source of a service instance's name (BLAKE2b, truncated), as an unsigned integer."""
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
+
+
+def encode_frame(envelope: Envelope, *, max_frame: int = DEFAULT_MAX_FRAME) -> bytes:
+    """The frame's bytes.
+
+    Args:
+        envelope: what to send.
+        max_frame: the largest frame to make, in bytes.
+
+    Raises:
+        ContractError: a value does not fit its field, or the frame would be larger than ``max_frame``.
+    """
+    payload = envelope.payload
+    extras = _extra_tlvs(envelope)
+    body_length = _TLV.size + len(payload) + len(extras)
+    frame_length = len(envelope.topic) + 1 + HEADER_BYTES + body_length
+    if frame_length > max_frame:
+        raise ContractError(
+            f"a frame of {envelope.count} message(s) on {envelope.topic} would have {frame_length} bytes, "
+            f"at most {max_frame} are accepted; make the messages smaller or raise max_frame on both sides"
+        )
+    payload_head = _TLV.pack(TLV_PAYLOAD, len(payload))
+    checksum = crc32(extras, crc32(payload, crc32(payload_head)))
+    try:
+        header = _HEADER.pack(
+            MAGIC,
+            VERSION,
+            0,
+            envelope.type_id,
+            envelope.count,
+            envelope.source,
+            envelope.epoch,
+            envelope.sequence,
+            envelope.published,
+            body_length,
+            checksum,
+        )
+    except struct.error as error:
+        raise ContractError(f"{envelope.topic}: {error} in {envelope!r}") from None
+    return b"".join((_topic_bytes(envelope.topic), header, payload_head, payload, extras))
+
+
+def _extra_tlvs(envelope: Envelope) -> bytes:
+    if (
+        envelope.fingerprint is None
+        and envelope.traceparent is None
+        and envelope.tracestate is None
+        and envelope.causation is None
+    ):
+        return b""
+    pairs = (
+        (TLV_TRACEPARENT, envelope.traceparent),
+        (TLV_TRACESTATE, envelope.tracestate),
+        (TLV_FINGERPRINT, envelope.fingerprint),
+        (TLV_CAUSATION, envelope.causation),
+    )
+    return b"".join(_TLV.pack(kind, len(value)) + value for kind, value in pairs if value is not None)
+
+
+def decode_frame(frame: bytes, *, max_frame: int = DEFAULT_MAX_FRAME) -> Envelope:
+    """What a frame from outside says.
+
+    Args:
+        frame: all its bytes.
+        max_frame: the largest frame to accept, in bytes.
+
+    Raises:
+        WireError: the bytes break the format; nothing else is ever raised.
+    """
+    if len(frame) > max_frame:
+        raise WireError(f"frame of {len(frame)} bytes, at most {max_frame} are accepted")
+    start = frame.find(b"\0", 0, MAX_TOPIC_BYTES + 1) + 1
+    if start == 0:
+        raise WireError(f"no topic terminator in the first {MAX_TOPIC_BYTES + 1} bytes")
+    body = start + HEADER_BYTES
+    if len(frame) < body + _TLV.size:
+        raise WireError(
+            f"{len(frame) - start} bytes after the topic, a header and a TLV take {HEADER_BYTES + 6}", start
+        )
+    (
+        magic, version, flags, type_id, count, source, epoch, sequence, published, body_length, checksum, kind, length,
+    ) = _HEADER_AND_PAYLOAD.unpack_from(frame, start)  # fmt: skip
+    if magic != MAGIC:
+        raise WireError(f"magic {magic!r}, expected {MAGIC!r}", start)
+    if version != VERSION:
+        raise WireError(f"version {version}, this side reads {VERSION}", start + 2)
+    if flags:
+        raise WireError(f"flags {flags:#04x}, none is defined in version {VERSION}", start + 3)
+    if not type_id or not count or not sequence:
+        raise WireError(f"type_id {type_id}, count {count}, sequence {sequence}: each must be at least 1", start + 4)
+    if body_length != len(frame) - body:
+        raise WireError(f"body length {body_length}, but {len(frame) - body} bytes follow the header", start + 40)
+    body_bytes = frame[body:]
+    if crc32(body_bytes) != checksum:
+        raise WireError(f"crc32 {crc32(body_bytes):#010x} of the body, header says {checksum:#010x}", start + 44)
+    topic = _topic_text(frame[: start - 1])
+    if kind == TLV_PAYLOAD and length == body_length - _TLV.size:
+        return Envelope(topic, type_id, count, source, epoch, sequence, published, body_bytes[_TLV.size :])
+    values = _read_tlvs(body_bytes, body)
+    payload = values.get(TLV_PAYLOAD)
+    if payload is None:
+        raise WireError("no payload TLV", body)
+    return Envelope(
+        topic,
+        type_id,
+        count,
+        source,
+        epoch,
+        sequence,
+        published,
+        payload,
+        values.get(TLV_TRACEPARENT),
+        values.get(TLV_TRACESTATE),
+        values.get(TLV_FINGERPRINT),
+        values.get(TLV_CAUSATION),
+    )
+
+
+_KNOWN = frozenset({TLV_PAYLOAD, TLV_TRACEPARENT, TLV_TRACESTATE, TLV_FINGERPRINT, TLV_CAUSATION})
+
+
+def _read_tlvs(body: bytes, offset: int) -> dict[int, bytes]:
+    """The known TLVs of a body; ``offset`` is where it stands in the frame, for messages."""
+    values: dict[int, bytes] = {}
+    position = 0
+    while position < len(body):
+        if len(body) - position < _TLV.size:
+            raise WireError(f"{len(body) - position} bytes left, a TLV's head takes {_TLV.size}", offset + position)
+        kind, length = _TLV.unpack_from(body, position)
+        value_at = position + _TLV.size
+        if length > len(body) - value_at:
+            raise WireError(f"TLV {kind} says {length} bytes, {len(body) - value_at} are left", offset + position)
+        base = kind & ~CRITICAL
+        if base in values:
+            raise WireError(f"TLV {base} stands twice", offset + position)
+        if base in _KNOWN:
+            values[base] = body[value_at : value_at + length]
+        elif kind & CRITICAL:
+            raise WireError(f"TLV {base} is critical and not known here", offset + position)
+        position = value_at + length
+    return values
+
+
+@lru_cache(maxsize=8192)
+def _topic_bytes(topic: str) -> bytes:
+    return check_topic(topic).encode() + b"\0"
+
+
+@lru_cache(maxsize=8192)
+def _topic_text(raw: bytes) -> str:
+    try:
+        return check_topic(raw.decode("ascii"))
+    except (UnicodeDecodeError, TopicError) as error:
+        raise WireError(f"topic: {error}") from None

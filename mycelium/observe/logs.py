@@ -1,0 +1,52 @@
+"""Logging: structlog, as lines for a person or as JSON for a machine, always on standard error."""
+
+from __future__ import annotations
+
+import enum
+import logging
+import sys
+from typing import TextIO
+
+import structlog
+
+
+class LogFormat(enum.StrEnum):
+    """How log lines look."""
+
+    CONSOLE = "console"
+    JSON = "json"
+
+
+def configure_logging(
+    *, level: str = "info", form: LogFormat = LogFormat.CONSOLE, stream: TextIO | None = None
+) -> None:
+    """Set up structlog for this process.
+
+    Args:
+        level: the least severe level shown: debug, info, warning, error.
+        form: lines for a person (coloured on a terminal) or JSON.
+        stream: where to, standard error by default.
+    """
+    out = stream if stream is not None else sys.stderr
+    rendering: list[structlog.typing.Processor]
+    if form is LogFormat.JSON:
+        rendering = [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+    else:
+        rendering = [
+            structlog.dev.ConsoleRenderer(
+                colors=out.isatty(),
+                # Not the rich one: it prints local variables, and those may hold what must not be logged.
+                exception_formatter=structlog.dev.plain_traceback,
+            )
+        ]
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *rendering,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(out),
+        cache_logger_on_first_use=False,
+    )

@@ -1,0 +1,234 @@
+"""Runs the services of one process: start, wire, run, drain, stop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from mycelium.bus.bus import Bus
+from mycelium.core.clock import Clock
+from mycelium.core.ledger import Ledger
+from mycelium.core.message import Message
+from mycelium.observe.health import Health, HealthState
+from mycelium.observe.latency import LatencyHistogram
+from mycelium.service.declarations import handlers_of
+from mycelium.service.runner import ServiceRunner
+from mycelium.service.service import Progress, Service, ServiceContext
+from mycelium.transport.exchange import Network
+
+log = structlog.get_logger("host")
+
+
+@dataclass(frozen=True)
+class Placement:
+    """A service to host: its class and its validated settings."""
+
+    service_type: type[Service[Any]]
+    settings: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended.
+
+    Args:
+        ledger: the books, closed.
+        health: every service at the end.
+        waiting: from publish to a handler's start, over all services, ns.
+        seconds: from ready to drained.
+        drained: whether every message was handled in time.
+    """
+
+    ledger: Ledger
+    health: tuple[Health, ...]
+    waiting: LatencyHistogram
+    seconds: float
+    drained: bool
+
+    @property
+    def failed(self) -> tuple[Health, ...]:
+        """The services that failed."""
+        return tuple(health for health in self.health if health.state is HealthState.FAILED)
+
+
+class Host:
+    """Runs services in this event loop until their work is done or :meth:`drain` is called.
+
+    Args:
+        placements: the services, in any order.
+        clock: handed to everything.
+        drain_seconds: how long draining may take before what is left is dropped, counted.
+        report: takes the services' progress.
+    """
+
+    def __init__(
+        self,
+        placements: Sequence[Placement],
+        *,
+        clock: Clock,
+        drain_seconds: float = 10.0,
+        report: Callable[[Progress], None] = lambda _progress: None,
+    ) -> None:
+        self._placements = in_flow_order(placements)
+        self._clock = clock
+        self._drain_seconds = drain_seconds
+        self._report = report
+        self._network = Network()
+        self._stopping = asyncio.Event()
+        self._runners: list[ServiceRunner] = []
+
+    def drain(self) -> None:
+        """Ask the host to drain and end. May be called again, and from a signal handler of the event loop."""
+        self._stopping.set()
+
+    def health(self) -> tuple[Health, ...]:
+        """Where every service is in its life."""
+        return tuple(runner.health() for runner in self._runners)
+
+    def ledger(self) -> Ledger:
+        """The books now."""
+        intakes = tuple(intake.entry() for runner in self._runners for intake in runner.service.intakes)
+        return self._network.ledger() + Ledger(intakes=intakes)
+
+    async def run(self) -> Outcome:
+        """Run the services to their end.
+
+        Raises:
+            Exception: what a service raised in its ``start``; those started before it are stopped.
+        """
+        async with AsyncExitStack() as buses:
+            for placement in self._placements:
+                bus = Bus(placement.service_type.name, network=self._network, clock=self._clock)
+                context = ServiceContext(await buses.enter_async_context(bus), self._stopping, self._report)
+                service = placement.service_type(placement.settings, context)
+                self._runners.append(ServiceRunner(service, self.drain))
+            try:
+                for runner in self._runners:
+                    await runner.start()
+                for runner in self._runners:
+                    await runner.wire()
+                log.info("ready", services=[runner.service.name for runner in self._runners])
+                began = self._clock.time_ns()
+                await self._work()
+                drained = await self._drain()
+                ended = self._clock.time_ns()
+            finally:
+                for runner in self._runners:
+                    await runner.close()
+        waiting = LatencyHistogram()
+        for runner in self._runners:
+            waiting.add(runner.waiting)
+        return Outcome(self.ledger(), self.health(), waiting, (ended - began) / 1e9, drained)
+
+    async def _work(self) -> None:
+        """Until every ``run`` has returned; without one, until the host is told to drain."""
+        runs = [
+            asyncio.create_task(runner.run(), name=f"run {runner.service.name}")
+            for runner in self._runners
+            if runner.service.has_run()
+        ]
+        for runner in self._runners:
+            if not runner.service.has_run():
+                runner.state = HealthState.RUNNING
+        stopping = asyncio.create_task(self._stopping.wait(), name="wait for drain")
+        try:
+            if runs:
+                done = asyncio.gather(*runs)
+                await asyncio.wait([done, stopping], return_when=asyncio.FIRST_COMPLETED)
+                if not done.done():
+                    await self._let_finish(runs)
+            else:
+                await stopping
+        finally:
+            stopping.cancel()
+            await asyncio.gather(stopping, return_exceptions=True)
+
+    async def _let_finish(self, runs: list[asyncio.Task[None]]) -> None:
+        """Give every ``run`` half the drain time to stop where it is right, then cancel it."""
+        log.info("draining", seconds=self._drain_seconds)
+        _, late = await asyncio.wait(runs, timeout=self._drain_seconds / 2)
+        for task in late:
+            log.warning("did not stop by itself and is cancelled", task=task.get_name())
+            task.cancel()
+        await asyncio.gather(*runs, return_exceptions=True)
+
+    async def _drain(self) -> bool:
+        """Let the services handle what there is, publishers before their readers. False if time ran out."""
+        try:
+            async with asyncio.timeout(self._drain_seconds):
+                for runner in self._runners:
+                    await runner.drain()
+        except TimeoutError:
+            queued = sum(entry.queued for entry in self._network.ledger().routes)
+            log.error("draining took too long, the rest is dropped", seconds=self._drain_seconds, queued=queued)
+            return False
+        return True
+
+
+def in_flow_order(placements: Sequence[Placement]) -> list[Placement]:
+    """Publishers before their readers, so that draining in this order loses nothing. Circles stay as given."""
+    readers: dict[type[Message], list[Placement]] = {}
+    for placement in placements:
+        for declared in handlers_of(placement.service_type):
+            readers.setdefault(declared.message_type, []).append(placement)
+    ordered: list[Placement] = []
+    seen: set[int] = set()
+
+    def visit(placement: Placement) -> None:
+        if id(placement) in seen:
+            return
+        seen.add(id(placement))
+        for message_type in placement.service_type.publishes:
+            for reader in readers.get(message_type, []):
+                visit(reader)
+        ordered.append(placement)
+
+    for placement in reversed(placements):
+        visit(placement)
+    return ordered[::-1]
+
+
+def summary_of(outcome: Outcome, counted: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """The figures of a run as ``mycelium run --summary`` writes them.
+
+    Args:
+        outcome: how the run ended.
+        counted: what a figure counts, by its name: contract names.
+    """
+    ledger, published = outcome.ledger, outcome.ledger.published
+    figures = {name: sum(published.get(contract, 0) for contract in counted[name]) for name in counted}
+    events = figures.get("events", sum(published.values()))
+    return {
+        **figures,
+        "published": dict(published),
+        "seconds": round(outcome.seconds, 6),
+        "rate_per_s": round(events / outcome.seconds, 1) if outcome.seconds > 0 else 0.0,
+        "latency_us": {
+            "p50": round(outcome.waiting.quantile(0.5) / 1000, 1),
+            "p99": round(outcome.waiting.quantile(0.99) / 1000, 1),
+        },
+        "drained": outcome.drained,
+        "ledger": {
+            "balanced": ledger.balanced,
+            "published": sum(published.values()),
+            "delivered": sum(route.delivered for route in ledger.routes),
+            "dropped": dict(ledger.dropped),
+            "unread": sum(stream.unread for stream in ledger.streams),
+            "queued": sum(route.queued for route in ledger.routes),
+            "intake": {
+                f"{entry.service}.{entry.name}": {
+                    "read": entry.read,
+                    "accepted": entry.accepted,
+                    "ignored": dict(entry.ignored),
+                    "refused": dict(entry.refused),
+                }
+                for entry in ledger.intakes
+            },
+        },
+        "services": {health.service: {"state": health.state, "handled": health.handled} for health in outcome.health},
+    }

@@ -1,0 +1,213 @@
+"""Carries one service through its life."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import stamina
+import structlog
+
+from mycelium.bus.bus import interest
+from mycelium.bus.subscriber import Subscriber
+from mycelium.core.errors import ContractError
+from mycelium.core.ledger import Cause
+from mycelium.core.message import PayloadCodec
+from mycelium.core.policy import QueuePolicy
+from mycelium.observe.health import Health, HealthState
+from mycelium.observe.latency import LatencyHistogram
+from mycelium.service.dead_letters import DeadLetter
+from mycelium.service.declarations import HandlerDeclaration, OnFailure, handlers_of
+from mycelium.service.service import Draining, Service
+from mycelium.transport.streams import Item
+
+
+@dataclass(frozen=True, slots=True)
+class _Handler:
+    declared: HandlerDeclaration
+    call: Callable[[Any], Awaitable[None]]
+
+
+class ServiceRunner:
+    """Carries one service from created to stopped. Its host calls the steps in their order.
+
+    Args:
+        service: the instance.
+        on_fatal: called when the service cannot go on.
+    """
+
+    def __init__(self, service: Service[Any], on_fatal: Callable[[], None]) -> None:
+        self.service = service
+        self.state = HealthState.CREATED
+        self.waiting = LatencyHistogram()
+        """From publish to the handler's start, ns."""
+        self.handling = LatencyHistogram()
+        """From the handler's start to its end, ns."""
+        self._on_fatal = on_fatal
+        self._log = structlog.get_logger("host").bind(service=service.name)
+        self._mailboxes: list[Subscriber[Any]] = []
+        self._consumers: list[asyncio.Task[None]] = []
+        self._handlers: dict[str, _Handler] = {}
+        self._handled = 0
+        self._retried = 0
+        self._dead_letters = 0
+        self._error: str | None = None
+
+    def health(self) -> Health:
+        """Where it is in its life."""
+        return Health(self.service.name, self.state, self._handled, self._retried, self._dead_letters, self._error)
+
+    async def start(self) -> None:
+        """Let the service prepare.
+
+        Raises:
+            Exception: what the service raised; it is failed then.
+        """
+        self.state = HealthState.STARTING
+        try:
+            await self.service.start()
+        except BaseException as error:
+            self._failed(error)
+            raise
+
+    async def wire(self) -> None:
+        """Attach every declared subscription. The service is ready afterwards."""
+        common = []
+        for declared in handlers_of(type(self.service)):
+            name = f"{self.service.name}.{declared.method}"
+            self._handlers[name] = _Handler(declared, getattr(self.service, declared.method))
+            wanted = interest(declared.message_type, declared.pattern, name)
+            if declared.policy is None:
+                common.append(wanted)
+            else:
+                self._mailboxes.append(
+                    self.service.bus.mailbox([wanted], name, policy=declared.policy, capacity=declared.capacity)
+                )
+        if common:
+            mailbox = self.service.bus.mailbox(common, self.service.name, policy=QueuePolicy.BLOCK)
+            self._mailboxes.append(mailbox)
+        for mailbox in self._mailboxes:
+            await mailbox.attach()
+            self._consumers.append(asyncio.create_task(self._consume(mailbox), name=f"handle {mailbox.name}"))
+        self.state = HealthState.READY
+
+    async def run(self) -> None:
+        """Let the service work of its own accord, until it is done, fails or is asked to stop."""
+        self.state = HealthState.RUNNING
+        try:
+            await self.service.run()
+        except Draining:
+            self._log.debug("stopped where it was right to stop")
+        except Exception as error:  # noqa: BLE001 - it ends this service and, through the host, the process
+            self._failed(error)
+            self._log.exception("service failed")
+            self._on_fatal()
+
+    async def drain(self) -> None:
+        """Take no new messages, handle those that are there, let the service finish."""
+        if self.state is not HealthState.FAILED:
+            self.state = HealthState.DRAINING
+        for mailbox in self._mailboxes:
+            await mailbox.detach()
+        await asyncio.gather(*self._consumers)
+        try:
+            await self.service.stop()
+        except Exception as error:  # noqa: BLE001 - the others still have to be stopped
+            self._failed(error)
+            self._log.exception("service failed to stop")
+            self._on_fatal()
+        await self.service.close_publishers()
+        await self.close()
+
+    async def close(self) -> None:
+        """Stop at once. What is still queued is dropped, counted."""
+        for consumer in self._consumers:
+            consumer.cancel()
+        await asyncio.gather(*self._consumers, return_exceptions=True)
+        for mailbox in self._mailboxes:
+            await mailbox.aclose()
+        await self.service.close_publishers()
+        if self.state is not HealthState.FAILED:
+            self.state = HealthState.STOPPED
+
+    async def _consume(self, mailbox: Subscriber[Any]) -> None:
+        now = self.service.clock.time_ns
+        while (item := await mailbox.take()) is not None:
+            handler = self._handlers[item.route.name]
+            started = now()
+            failure: Exception | None = None
+            try:
+                await handler.call(item.message)
+            except Exception as error:  # noqa: BLE001 - a handler may raise anything; the policy decides
+                failure = error
+            if failure is not None:
+                await self._recover(handler, item, failure)
+            self.waiting.record(started - item.published)
+            self.handling.record(now() - started)
+            self._handled += 1
+
+    async def _recover(self, handler: _Handler, item: Item, error: Exception) -> None:
+        """A handler has failed once: call it again as declared, then give the message up."""
+        retry, attempts = handler.declared.retry, 1
+        if retry.attempts > 1:
+            await asyncio.sleep(retry.wait_initial)
+            try:
+                async for attempt in stamina.retry_context(
+                    on=Exception,
+                    attempts=retry.attempts - 1,
+                    timeout=retry.timeout,
+                    wait_initial=min(2 * retry.wait_initial, retry.wait_max),
+                    wait_max=retry.wait_max,
+                    wait_jitter=retry.wait_initial,
+                ):
+                    with attempt:
+                        attempts += 1
+                        self._retried += 1
+                        await handler.call(item.message)
+            except Exception as last:  # noqa: BLE001 - as above
+                error = last
+            else:
+                return
+        await self._give_up(handler, item, error, attempts)
+
+    async def _give_up(self, handler: _Handler, item: Item, error: Exception, attempts: int) -> None:
+        item.route.fail(Cause.HANDLER)
+        self._dead_letters += 1
+        stream = item.route.stream
+        shown = f"{type(error).__name__}: {error}"
+        self._log.error(
+            "dead letter",
+            handler=handler.declared.method,
+            topic=stream.id.topic,
+            sequence=item.sequence,
+            attempts=attempts,
+            error=shown,
+            exc_info=error,
+        )
+        try:
+            payload = PayloadCodec(type(item.message)).encode([item.message])
+        except ContractError as unencodable:
+            payload, shown = b"\x90", f"{shown}; and the message cannot be kept: {unencodable}"
+        letter = DeadLetter(
+            service=self.service.name,
+            handler=handler.declared.method,
+            source=stream.id.source_name,
+            epoch=stream.id.epoch,
+            stream=stream.id.topic,
+            sequence=item.sequence,
+            type_id=stream.contract.type_id,
+            payload=payload,
+            attempts=attempts,
+            error=shown,
+        )
+        async with self.service.bus.publisher(DeadLetter) as publisher:
+            await publisher.publish(letter)
+        if handler.declared.on_failure is OnFailure.STOP:
+            self._failed(error)
+            self._on_fatal()
+
+    def _failed(self, error: BaseException) -> None:
+        self.state = HealthState.FAILED
+        self._error = f"{type(error).__name__}: {error}"

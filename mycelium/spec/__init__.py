@@ -1,0 +1,1 @@
+"""The canonical spec, ``system.yaml``, and the checks that hold code and topology to it."""

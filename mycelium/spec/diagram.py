@@ -1,0 +1,65 @@
+"""Draws the wiring that a spec describes, and writes its catalogue page."""
+
+from __future__ import annotations
+
+from mycelium.spec.model import SystemSpec
+
+
+def mermaid(spec: SystemSpec) -> str:
+    """The wiring as a Mermaid flow chart: services as boxes, contracts as arrows from writer to reader."""
+    lines = ["flowchart LR"]
+    lines += [f'    {_node(name)}["{name}"]' for name in spec.services]
+    for writer, service in spec.services.items():
+        for contract in service.publishes:
+            for reader, other in spec.services.items():
+                patterns = [entry.pattern for entry in other.subscribes if entry.contract == contract]
+                for pattern in patterns:
+                    label = contract if pattern is None else f"{contract}<br/>{pattern}"
+                    lines.append(f'    {_node(writer)} -- "{label}" --> {_node(reader)}')
+    return "\n".join(lines) + "\n"
+
+
+def _node(name: str) -> str:
+    return name.replace("-", "_")
+
+
+def catalogue(spec: SystemSpec) -> str:
+    """A Markdown page with the wiring, the services and the contracts. Generated: CI checks that it is fresh."""
+    parts = [
+        f"# The system: {spec.system}",
+        "<!-- Generated from system.yaml by 'mycelium spec diagram --write'. Change system.yaml, not this page. -->",
+        "```mermaid\n" + mermaid(spec) + "```",
+        "## Services",
+        _table(
+            ("service", "publishes", "subscribes", "restart", "what it does"),
+            [
+                (
+                    f"`{name}`",
+                    ", ".join(service.publishes) or "–",
+                    ", ".join(entry.contract for entry in service.subscribes) or "–",
+                    service.restart.value,
+                    service.description,
+                )
+                for name, service in spec.services.items()
+            ],
+        ),
+        "## Contracts",
+    ]
+    for name, contract in sorted(spec.contracts.items(), key=lambda entry: entry[1].type_id):
+        parts += [
+            f"### {name}",
+            f"{contract.description}\nType id {contract.type_id}, topic `{contract.topic}`, {contract.delivery.value}.",
+            _table(
+                ("field", "type"), [(f"`{field}`", f"`{_escaped(kind)}`") for field, kind in contract.fields.items()]
+            ),
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,0 +1,162 @@
+"""``system.yaml`` as frozen values."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from mycelium.core.errors import ConfigError, Problem
+from mycelium.core.topics import TopicTemplate
+from mycelium.topology.problems import problems_of
+
+_FROZEN = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+_CLASS = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
+
+
+class Delivery(enum.StrEnum):
+    """What the fabric promises for a contract's messages."""
+
+    RELIABLE = "reliable"
+    """Every message arrives, in order."""
+    LIVE = "live"
+    """The newest data only; older messages may be dropped, counted."""
+
+
+class RestartPolicy(enum.StrEnum):
+    """What whoever runs the process does when it ends."""
+
+    ALWAYS = "always"
+    ON_FAILURE = "on_failure"
+    NEVER = "never"
+
+
+class ContractSpec(BaseModel):
+    """One of ``contracts``.
+
+    Args:
+        class_: where the message class is, ``module:Name``.
+        type_id: 1 to 65535, never reused.
+        topic: the template.
+        delivery: what is promised.
+        fields: type by name, in wire order; ``type = default`` for one with a default.
+        description: one sentence for the catalogue.
+    """
+
+    model_config = _FROZEN
+    class_: str = Field(alias="class", pattern=_CLASS)
+    type_id: int = Field(ge=1, le=65279)  # above are the fabric's own
+    topic: str
+    delivery: Delivery = Delivery.RELIABLE
+    fields: dict[str, str]
+    description: str = ""
+
+    @field_validator("topic")
+    @classmethod
+    def _is_template(cls, text: str) -> str:
+        try:
+            TopicTemplate.parse(text)
+        except Exception as error:
+            raise ValueError(str(error)) from None
+        return text
+
+
+class SubscriptionSpec(BaseModel):
+    """One of a service's ``subscribes``: a contract's name, or a table with a pattern.
+
+    Args:
+        contract: the contract's name.
+        pattern: which topics; all of the contract's by default.
+    """
+
+    model_config = _FROZEN
+    contract: str
+    pattern: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"contract": value} if isinstance(value, str) else value
+
+
+class ServiceSpec(BaseModel):
+    """One of ``services``.
+
+    Args:
+        class_: where the service class is, ``module:Name``.
+        publishes: contract names.
+        subscribes: contracts and patterns.
+        restart: what whoever runs the process does when it ends.
+        depends_on: services without which this one has nothing to do.
+        description: one sentence for the catalogue.
+    """
+
+    model_config = _FROZEN
+    class_: str = Field(alias="class", pattern=_CLASS)
+    publishes: tuple[str, ...]
+    subscribes: tuple[SubscriptionSpec, ...]
+    restart: RestartPolicy
+    depends_on: tuple[str, ...]
+    description: str = ""
+
+
+class SystemSpec(BaseModel):
+    """What the system is.
+
+    Args:
+        system: its name.
+        counted: figures of a run's summary: contract names whose messages each one counts.
+        contracts: by class name.
+        services: by service name.
+    """
+
+    model_config = _FROZEN
+    system: str
+    counted: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    contracts: dict[str, ContractSpec]
+    services: dict[str, ServiceSpec]
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Refuses a key that stands twice: YAML would silently keep the last."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - yaml's
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=deep)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    "while reading a mapping", node.start_mark, f"key {key!r} stands twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def load_spec(path: Path) -> SystemSpec:
+    """Read ``system.yaml``.
+
+    Raises:
+        ConfigError: it cannot be read, is no YAML, or breaks a rule.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError([Problem(str(path), "", f"cannot be read: {error.strerror}")]) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError([Problem(str(path), "", f"is not UTF-8: {error.reason} at byte {error.start}")]) from None
+    try:
+        table = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - it is a SafeLoader
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" (line {mark.line + 1}, column {mark.column + 1})" if mark is not None else ""
+        reason = getattr(error, "problem", None) or error
+        raise ConfigError([Problem(str(path), "", f"is not YAML: {reason}{place}")]) from None
+    if not isinstance(table, dict):
+        raise ConfigError([Problem(str(path), "", "holds no table; expected system, contracts and services")])
+    try:
+        return SystemSpec.model_validate(table)
+    except ValidationError as error:
+        raise ConfigError(problems_of(error, SystemSpec, lambda _location: str(path))) from None

@@ -1,0 +1,1 @@
+"""How messages get from a publisher to a subscriber: by reference in one event loop, in frames beyond it."""

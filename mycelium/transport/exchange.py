@@ -1,0 +1,426 @@
+"""Where streams and subscriptions of one event loop meet, and the network that joins the loops of a process.
+
+Every event loop has one :class:`Exchange`. In one loop a stream's sinks are the routes of its readers.
+When a :class:`Network` spans several threads, an exchange also keeps what the other loops want, and
+gives a stream a :class:`~mycelium.transport.links.LinkSink` towards each loop that reads it.
+
+Who may touch what. A stream and its sinks belong to the loop that publishes, a queue and the counters
+of its routes to the loop that reads. The loops ask one another with ``call_soon_threadsafe``; the lock
+of the network guards only its two lists and the tables of inbound routes, and is never held while
+waiting. A subscription is attached in the publishing thread, between two publishes, so that the point
+where it joins is exact.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import structlog
+import zmq
+
+from mycelium.core.envelope import source_id
+from mycelium.core.errors import PathError
+from mycelium.core.ledger import Ledger, RouteEntry
+from mycelium.core.message import Contract, Message, PayloadCodec
+from mycelium.core.topics import Pattern, TopicTrie
+from mycelium.transport.links import Inbound, Link, LinkSink
+from mycelium.transport.queues import BoundedQueue
+from mycelium.transport.sockets import FrameReceiver, FrameSender
+from mycelium.transport.streams import Route, Sink, Stream, StreamId
+
+log = structlog.get_logger(__name__)
+
+# How long another thread's event loop may take to answer. Chosen by us: a loop that is blocked for
+# this long could not be called running.
+ANSWER_TIMEOUT = 10.0
+
+T = TypeVar("T")
+_RouteKey = tuple[int, int, str, int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Interest:
+    """What a subscription wants of one contract.
+
+    Args:
+        contract: whose messages.
+        pattern: on which topics.
+        name: what the ledger calls it.
+    """
+
+    contract: Contract
+    pattern: Pattern
+    name: str
+
+    def wants(self, stream: Stream) -> bool:
+        """Whether it wants a stream's messages."""
+        return stream.contract.type_id == self.contract.type_id and self.pattern.matches(stream.id.topic)
+
+
+@dataclass(eq=False)
+class Subscription:
+    """One queue and all that comes into it, in the order in which it was published. Read in ``exchange``."""
+
+    exchange: Exchange
+    interests: tuple[Interest, ...]
+    queue: BoundedQueue
+    routes: list[Route] = field(default_factory=list)
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when it is detached and all that was published for it before has come in."""
+
+
+_Wish = tuple[Subscription, Interest]
+
+
+class _Wishes:
+    """Who wants which topics, by type id."""
+
+    def __init__(self) -> None:
+        self._tries: defaultdict[int, TopicTrie[_Wish]] = defaultdict(TopicTrie)
+        self._held: dict[Subscription, list[_Wish]] = {}
+
+    def add(self, subscription: Subscription) -> None:
+        wishes = [(subscription, interest) for interest in subscription.interests]
+        self._held[subscription] = wishes
+        for wish in wishes:
+            self._tries[wish[1].contract.type_id].add(wish[1].pattern, wish)
+
+    def remove(self, subscription: Subscription) -> None:
+        for wish in self._held.pop(subscription):
+            self._tries[wish[1].contract.type_id].remove(wish[1].pattern, wish)
+
+    def match(self, stream: Stream) -> list[_Wish]:
+        return self._tries[stream.contract.type_id].match(stream.id.topic)
+
+
+class Network:
+    """The event loops of one process that hear one another. Safe to use from every thread.
+
+    Create one and hand it to every bus that should be connected. A bus without one is alone.
+    """
+
+    _numbers = itertools.count(1)
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self._number = next(self._numbers)
+        self._exchanges: list[Exchange] = []
+        self._subscriptions: list[Subscription] = []
+        self._ended: list[Ledger] = []
+        self._epochs: dict[str, int] = {}
+
+    def next_epoch(self, source_name: str, now: int) -> int:
+        """The epoch of a new incarnation of a source: ``now`` in ns, or more if the clock has not moved on."""
+        with self.lock:
+            epoch = max(now, self._epochs.get(source_name, -1) + 1)
+            self._epochs[source_name] = epoch
+        return epoch
+
+    def exchange(self) -> Exchange:
+        """The exchange of the running event loop, made if this is its first use."""
+        loop = asyncio.get_running_loop()
+        with self.lock:
+            for known in self._exchanges:
+                if known.loop is loop:
+                    return known
+            made = Exchange(self, loop, f"inproc://mycelium-{self._number}-{len(self._exchanges) + len(self._ended)}")
+            self._exchanges.append(made)
+            wanted = list(self._subscriptions)
+        for subscription in wanted:
+            made.admit(subscription)
+        return made
+
+    def others(self, exchange: Exchange) -> list[Exchange]:
+        """The exchanges of the other event loops."""
+        with self.lock:
+            return [other for other in self._exchanges if other is not exchange]
+
+    def enlist(self, subscription: Subscription) -> list[Exchange]:
+        """Make a subscription known to loops that join later; the answer are those that are here now."""
+        with self.lock:
+            self._subscriptions.append(subscription)
+            return [other for other in self._exchanges if other is not subscription.exchange]
+
+    def delist(self, subscription: Subscription) -> list[Exchange]:
+        """Take :meth:`enlist` back."""
+        with self.lock:
+            self._subscriptions.remove(subscription)
+            return [other for other in self._exchanges if other is not subscription.exchange]
+
+    def left(self, exchange: Exchange) -> None:
+        """An exchange was closed; its books are kept."""
+        with self.lock:
+            self._exchanges.remove(exchange)
+            self._ended.append(exchange.ledger())
+
+    def ledger(self) -> Ledger:
+        """The books of all event loops, also of those that have ended."""
+        with self.lock:
+            parts = [*self._ended, *(exchange.ledger() for exchange in self._exchanges)]
+        return sum(parts, Ledger())
+
+
+class Exchange:
+    """Streams and subscriptions of one event loop. Made by :meth:`Network.exchange`."""
+
+    def __init__(self, network: Network, loop: asyncio.AbstractEventLoop, endpoint: str) -> None:
+        self.network = network
+        self.loop = loop
+        self.endpoint = endpoint
+        self._streams: list[Stream] = []
+        self._local = _Wishes()
+        self._wanted = _Wishes()
+        self._links: dict[Exchange, Link] = {}
+        self._link_sinks: dict[tuple[Stream, Exchange], LinkSink] = {}
+        self._codecs: dict[type[Message], PayloadCodec[Any]] = {}
+        self._subscriptions: list[Subscription] = []
+        self._closed_routes: dict[tuple[StreamId, str], RouteEntry] = {}
+        self._inbound_routes: dict[_RouteKey, tuple[Route, ...]] = {}
+        self._inbound = Inbound(self._find_inbound, self._codec, self._check_arrived)
+        self._detached: list[Subscription] = []
+        self._receiver: FrameReceiver | None = None
+        self._users = 0
+
+    # --- streams -----------------------------------------------------------------------------
+
+    def open_stream(self, stream_id: StreamId, contract: Contract) -> Stream:
+        """A new stream, wired to everyone who wants it."""
+        stream = Stream(stream_id, contract)
+        self._streams.append(stream)
+        for wish in self._local.match(stream):
+            self._wire_local(stream, *wish)
+        for wish in self._wanted.match(stream):
+            self._wire_remote(stream, *wish)
+        return stream
+
+    def _wire_local(self, stream: Stream, subscription: Subscription, interest: Interest) -> None:
+        route = Route(stream, subscription.queue, stream.sequence, interest.name)
+        subscription.routes.append(route)
+        stream.sinks = (*stream.sinks, route)
+
+    def _wire_remote(self, stream: Stream, subscription: Subscription, interest: Interest) -> None:
+        reader = subscription.exchange
+        sink = self._link_sinks.get((stream, reader))
+        if sink is None:
+            link = self._links.get(reader)
+            if link is None:
+                link = self._links[reader] = self._connect(reader)
+            sink = self._link_sinks[stream, reader] = LinkSink(link, stream, self._codec(stream.contract.message_type))
+            stream.sinks = (*stream.sinks, sink)
+        # What was numbered but has not left yet will still reach the new reader.
+        route = Route(stream, subscription.queue, stream.sequence - sink.gathered, interest.name)
+        route.holes_from = sink.holes_from
+        key = (source_id(stream.id.source_name), stream.id.epoch, stream.id.topic, stream.contract.type_id)
+        with self.network.lock:
+            subscription.routes.append(route)
+            reader._inbound_routes[key] = (*reader._inbound_routes.get(key, ()), route)
+
+    def _connect(self, reader: Exchange) -> Link:
+        reader.loop.call_soon_threadsafe(reader.listen)
+        context = zmq.Context.instance()
+
+        def sender(on_room: Callable[[], None]) -> FrameSender:
+            return FrameSender(context, reader.endpoint, on_room)
+
+        return Link(sender, source_id)
+
+    def _codec(self, message_type: type[Message]) -> PayloadCodec[Any]:
+        codec = self._codecs.get(message_type)
+        if codec is None:
+            codec = self._codecs[message_type] = PayloadCodec(message_type)
+        return codec
+
+    async def flushed(self) -> None:
+        """Return when all that was published here has been handed to the sockets of its readers."""
+        for link in list(self._links.values()):
+            await link.flushed()
+
+    # --- subscriptions -----------------------------------------------------------------------
+
+    async def attach(self, interests: Iterable[Interest], queue: BoundedQueue) -> Subscription:
+        """Wire a queue to every stream it wants, in this loop and the others. Returns when it is wired.
+
+        Raises:
+            PathError: another thread's event loop does not answer.
+        """
+        subscription = Subscription(self, tuple(interests), queue)
+        self._subscriptions.append(subscription)
+        self._local.add(subscription)
+        for stream, interest in itertools.product(self._streams, subscription.interests):
+            if interest.wants(stream):
+                self._wire_local(stream, subscription, interest)
+        peers = self.network.enlist(subscription)
+        if peers:
+            self.listen()
+        await _ask(peers, lambda peer: peer.admit(subscription))
+        return subscription
+
+    async def detach(self, subscription: Subscription) -> None:
+        """Stop what comes to a queue; its reader ends when it has read all that was published before."""
+        self._local.remove(subscription)
+        for route in subscription.routes:
+            if route.holes_from is None:
+                route.leave()
+                _remove_sink(route.stream, route)
+        await _ask(self.network.delist(subscription), lambda peer: peer.dismiss(subscription))
+        self._detached.append(subscription)
+        if not self._inbound.is_busy:
+            self._check_arrived()
+
+    def _check_arrived(self) -> None:
+        for subscription in self._detached[:]:
+            if all(route.has_arrived for route in subscription.routes):
+                self._detached.remove(subscription)
+                subscription.arrived.set()
+                subscription.queue.end()
+
+    async def settle(self, subscription: Subscription) -> None:
+        """The reader of a detached subscription is done: drop what it left, keep its books, forget the rest."""
+        subscription.queue.close()
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT):
+                await subscription.arrived.wait()
+        except TimeoutError:
+            log.error("messages did not arrive", subscription=subscription.queue.name, seconds=ANSWER_TIMEOUT)
+        subscription.queue.discard()
+        self._subscriptions.remove(subscription)
+        with self.network.lock:
+            for key, routes in list(self._inbound_routes.items()):
+                kept = tuple(route for route in routes if route.queue is not subscription.queue)
+                if kept:
+                    self._inbound_routes[key] = kept
+                else:
+                    del self._inbound_routes[key]
+        for entry in _entries(subscription):
+            closed = (StreamId(entry.source, entry.epoch, entry.topic), entry.subscription)
+            known = self._closed_routes.get(closed)
+            self._closed_routes[closed] = entry if known is None else _merged(known, entry)
+
+    def admit(self, subscription: Subscription) -> None:
+        """Another loop wants messages of this one. Runs in this loop."""
+        self._wanted.add(subscription)
+        for stream, interest in itertools.product(self._streams, subscription.interests):
+            if interest.wants(stream):
+                self._wire_remote(stream, subscription, interest)
+
+    def dismiss(self, subscription: Subscription) -> None:
+        """Take :meth:`admit` back. Runs in this loop."""
+        self._wanted.remove(subscription)
+        for route in subscription.routes:
+            stream = route.stream
+            sink = self._link_sinks.get((stream, subscription.exchange))
+            if sink is None:
+                continue
+            route.leave()
+            if not any(other.exchange is subscription.exchange for other, _ in self._wanted.match(stream)):
+                # What it has gathered still leaves: the link knows the sink until then.
+                del self._link_sinks[stream, subscription.exchange]
+                _remove_sink(stream, sink)
+
+    # --- from other threads ------------------------------------------------------------------
+
+    def listen(self) -> None:
+        """Receive frames from the other loops. Runs in this loop."""
+        if self._receiver is None:
+            self._receiver = FrameReceiver(zmq.Context.instance(), self.endpoint, self._inbound.on_frame)
+
+    def _find_inbound(self, source: int, epoch: int, topic: str, type_id: int) -> tuple[Route, ...]:
+        return self._inbound_routes.get((source, epoch, topic, type_id), ())
+
+    # --- life --------------------------------------------------------------------------------
+
+    def acquire(self) -> None:
+        """One more bus uses this exchange."""
+        self._users += 1
+
+    async def release(self) -> None:
+        """One bus less; the last one closes the exchange."""
+        self._users -= 1
+        if self._users:
+            return
+        await self.flushed()
+        for subscription in list(self._subscriptions):
+            await self.detach(subscription)
+            await self.settle(subscription)
+        self.network.left(self)
+        for link in self._links.values():
+            link.close()
+        if self._receiver is not None:
+            await self._receiver.aclose()
+
+    def ledger(self) -> Ledger:
+        """The books of this event loop."""
+        open_routes = [entry for subscription in self._subscriptions for entry in _entries(subscription)]
+        return Ledger(
+            streams=tuple(stream.entry() for stream in self._streams),
+            routes=(*self._closed_routes.values(), *open_routes),
+        )
+
+
+def _remove_sink(stream: Stream, sink: Sink) -> None:
+    stream.sinks = tuple(other for other in stream.sinks if other is not sink)
+
+
+def _entries(subscription: Subscription) -> list[RouteEntry]:
+    queued = subscription.queue.queued_by_route()
+    return [route.entry(queued[route]) for route in list(subscription.routes)]
+
+
+def _merged(first: RouteEntry, second: RouteEntry) -> RouteEntry:
+    return replace(
+        first,
+        published=first.published + second.published,
+        delivered=first.delivered + second.delivered,
+        dropped=Counter(first.dropped) + Counter(second.dropped),
+        queued=first.queued + second.queued,
+    )
+
+
+async def _ask(peers: Iterable[Exchange], question: Callable[[Exchange], None]) -> None:
+    """Run ``question`` for every peer in the peer's own event loop and wait for all of them."""
+    answers: list[Awaitable[None]] = []
+    for peer in peers:
+        answer = asyncio.get_running_loop().create_future()
+        try:
+            peer.loop.call_soon_threadsafe(_answer, peer, question, asyncio.get_running_loop(), answer)
+        except RuntimeError:
+            continue  # its event loop has ended: nothing is wired to it any more
+        answers.append(answer)
+    if not answers:
+        return
+    try:
+        async with asyncio.timeout(ANSWER_TIMEOUT):
+            await asyncio.gather(*answers)
+    except TimeoutError:
+        raise PathError(
+            "another thread", f"its event loop has not answered in {ANSWER_TIMEOUT} s: is it blocked?"
+        ) from None
+
+
+def _answer(
+    peer: Exchange,
+    question: Callable[[Exchange], None],
+    asker: asyncio.AbstractEventLoop,
+    answer: asyncio.Future[None],
+) -> None:
+    try:
+        question(peer)
+    except Exception as error:  # noqa: BLE001 - belongs to the asker, who raises it
+        asker.call_soon_threadsafe(_resolve, answer, error)
+    else:
+        asker.call_soon_threadsafe(_resolve, answer, None)
+
+
+def _resolve(answer: asyncio.Future[None], error: Exception | None) -> None:
+    if answer.done():
+        return
+    if error is None:
+        answer.set_result(None)
+    else:
+        answer.set_exception(error)

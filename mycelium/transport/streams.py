@@ -1,0 +1,197 @@
+"""The two ends of every delivery: a stream at its publisher and a route at its reader.
+
+Theory of operation. A publisher opens one :class:`Stream` per topic and numbers its messages. A
+stream holds its *sinks*: what each message is put into. A sink is the queue of a subscription in the
+same event loop (the message goes by reference) or a :class:`~mycelium.transport.links.LinkSink`
+that carries it in frames to another thread. Publishing is then the same few lines whatever the path:
+number, stamp, put into every sink; a sink that answers False is full and is waited for.
+
+At the reader, a :class:`Route` is one stream as one subscription sees it. It counts what was handed
+over and what was dropped, for the ledger (:mod:`mycelium.core.ledger`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from mycelium.core.ledger import Cause, RouteEntry, StreamEntry, Tally
+from mycelium.core.message import Contract
+from mycelium.core.sequence import SequenceTracker
+
+
+@dataclass(frozen=True, slots=True)
+class StreamId:
+    """One publisher incarnation on one topic.
+
+    Args:
+        source_name: the publishing service instance.
+        epoch: its incarnation, ns since the Unix epoch at its start.
+        topic: the topic.
+    """
+
+    source_name: str
+    epoch: int
+    topic: str
+
+
+class Item(NamedTuple):
+    """A message on its way into a queue.
+
+    Args:
+        message: the object itself.
+        route: the stream as the receiving subscription sees it.
+        sequence: its number in the stream.
+        published: ns since the Unix epoch.
+    """
+
+    message: Any
+    route: Route
+    sequence: int
+    published: int
+
+
+class Sink(Protocol):
+    """What a stream puts its messages into."""
+
+    def put(self, message: Any, sequence: int, published: int) -> bool:
+        """Take the message or deal with it by policy; False if the publisher must wait with :meth:`put_wait`."""
+        ...
+
+    def would_wait(self) -> bool:
+        """Whether :meth:`put` would answer False now."""
+        ...
+
+    async def put_wait(self, message: Any, sequence: int, published: int) -> None:
+        """Wait for room behind all who waited before, then take the message.
+
+        A cancelled wait gives the message up and counts it.
+        """
+        ...
+
+    def abandon(self, sequence: int) -> None:
+        """This message was numbered and will not be put: count it as dropped."""
+        ...
+
+
+class Stream:
+    """A stream at its publisher. Only the event loop that publishes changes it.
+
+    Args:
+        id: which stream.
+        contract: of its messages.
+    """
+
+    __slots__ = ("contract", "id", "sequence", "sinks", "unread")
+
+    def __init__(self, id: StreamId, contract: Contract) -> None:  # noqa: A002 - the stream's own name for it
+        self.id = id
+        self.contract = contract
+        self.sequence = 0
+        self.unread = 0
+        # Replaced as a whole, never changed in place: a publisher may stand in the middle of it.
+        self.sinks: tuple[Sink, ...] = ()
+
+    def entry(self) -> StreamEntry:
+        """What the ledger says of this stream."""
+        return StreamEntry(
+            self.id.topic, self.id.source_name, self.id.epoch, self.contract.name, self.sequence, self.unread
+        )
+
+
+class Route:
+    """One stream as one subscription sees it. It is the sink of streams in its own event loop.
+
+    Args:
+        stream: what is read. Beyond the own thread only its sequence is looked at, for the ledger.
+        queue: where the messages wait for the reader.
+        joined: the stream's sequence when the subscription was attached.
+        name: what the ledger calls the subscription.
+    """
+
+    __slots__ = ("delivered", "dropped", "holes_from", "joined", "left", "name", "queue", "stream", "tracker")
+
+    def __init__(self, stream: Stream, queue: DeliveryQueue, joined: int, name: str) -> None:
+        self.stream = stream
+        self.queue = queue
+        self.joined = joined
+        self.name = name
+        self.left: int | None = None
+        self.delivered = 0
+        self.dropped = Tally()
+        self.tracker = SequenceTracker()
+        self.tracker.expect(stream.id.epoch, joined + 1)
+        # For a stream of another thread: what will never come and no frame has revealed yet, by cause.
+        self.holes_from: Callable[[int], Mapping[str, int]] | None = None
+
+    def put(self, message: Any, sequence: int, published: int) -> bool:
+        """See :class:`Sink`."""
+        return self.queue.put(Item(message, self, sequence, published))
+
+    def would_wait(self) -> bool:
+        """See :class:`Sink`."""
+        return self.queue.would_wait()
+
+    async def put_wait(self, message: Any, sequence: int, published: int) -> None:
+        """See :class:`Sink`."""
+        await self.queue.put_wait(Item(message, self, sequence, published))
+
+    def abandon(self, sequence: int) -> None:
+        """See :class:`Sink`."""
+        del sequence
+        self.dropped.add(Cause.CANCELLED)
+
+    def fail(self, cause: str) -> None:
+        """Move one message from delivered to dropped: its handler gave up."""
+        self.delivered -= 1
+        self.dropped.add(cause)
+
+    def leave(self) -> None:
+        """The subscription is detached: what is published from now on is not for it."""
+        if self.left is None:
+            self.left = self.stream.sequence
+
+    @property
+    def has_arrived(self) -> bool:
+        """Whether all that was published up to :meth:`leave` has come in, or will never come."""
+        if self.holes_from is None or self.left is None:
+            return True
+        expected = self.tracker.expected
+        return expected + sum(self.holes_from(expected).values()) > self.left
+
+    def entry(self, queued: int) -> RouteEntry:
+        """What the ledger says of this route, with ``queued`` of its messages waiting."""
+        until = self.stream.sequence if self.left is None else self.left
+        return RouteEntry(
+            topic=self.stream.id.topic,
+            source=self.stream.id.source_name,
+            epoch=self.stream.id.epoch,
+            subscription=self.name,
+            published=until - self.joined,
+            delivered=self.delivered,
+            dropped=self._all_dropped(),
+            queued=queued,
+        )
+
+    def _all_dropped(self) -> Mapping[str, int]:
+        if self.holes_from is None:
+            return self.dropped.frozen()
+        return Counter(self.dropped.counts) + Counter(self.holes_from(self.tracker.expected))
+
+
+class DeliveryQueue(Protocol):
+    """The bounded queue of one subscription, see :mod:`mycelium.transport.queues`."""
+
+    def put(self, item: Item) -> bool:
+        """Take the item or deal with it by policy; False if the publisher must wait."""
+        ...
+
+    def would_wait(self) -> bool:
+        """Whether :meth:`put` would answer False now."""
+        ...
+
+    async def put_wait(self, item: Item) -> None:
+        """Wait for room behind all who waited before, then take the item."""
+        ...
