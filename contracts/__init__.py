@@ -1,0 +1,1 @@
+"""The message classes of the trading system, by domain, and their value types."""

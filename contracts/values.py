@@ -20,6 +20,7 @@ class Address(bytes, WireValue):
     __slots__ = ()
 
     def __new__(cls, value: bytes | str) -> Self:
+        """See the class."""
         if isinstance(value, str):
             try:
                 raw = bytes.fromhex(value.removeprefix("0x"))
@@ -38,10 +39,12 @@ class Address(bytes, WireValue):
         return f"Address('{self}')"
 
     def to_wire(self) -> bytes:
+        """See :class:`~mycelium.WireValue`."""
         return bytes(self)
 
     @classmethod
     def from_wire(cls, data: bytes) -> Self:
+        """See :class:`~mycelium.WireValue`."""
         return cls(data)
 
 
@@ -54,6 +57,7 @@ class _Word(int, WireValue):
     _maximum = 0
 
     def __new__(cls, value: SupportsIndex | str | bytes = 0) -> Self:
+        """See the class."""
         if isinstance(value, float):
             raise TypeError(f"{cls.__name__}({value!r}): money is whole numbers")
         self = super().__new__(cls, value)
@@ -65,10 +69,12 @@ class _Word(int, WireValue):
         return f"{type(self).__name__}({int(self)})"
 
     def to_wire(self) -> bytes:
+        """32 bytes, big-endian."""
         return self.to_bytes(32, "big", signed=self._signed)
 
     @classmethod
     def from_wire(cls, data: bytes) -> Self:
+        """The number of 32 bytes, big-endian."""
         if len(data) != 32:
             raise ValueError(f"{cls.__name__} takes 32 bytes, found {len(data)}")
         return cls(int.from_bytes(data, "big", signed=cls._signed))

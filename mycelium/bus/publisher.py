@@ -162,7 +162,12 @@ class Publisher(Generic[M]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self.aclose()
+        if kind is None:
+            await self.aclose()
+        else:
+            # A reader that stands still must not keep a cancelled task from ending. What was published
+            # leaves all the same, until the bus is closed.
+            self._closed = True
 
     def __del__(self) -> None:
         if not getattr(self, "_closed", True):
@@ -170,11 +175,16 @@ class Publisher(Generic[M]):
 
 
 async def _put_rest(sinks: tuple[Sink, ...], message: Message, sequence: int, published: int) -> None:
-    """Finish a publish that met a full sink, the first of these. When cancelled, each that misses it counts it."""
-    for position, sink in enumerate(sinks):
-        try:
-            await sink.put_wait(message, sequence, published)
-        except BaseException:
-            for missed in sinks[position + 1 :]:
-                missed.abandon(sequence)
-            raise
+    """Finish a publish that met a full sink, the first of these.
+
+    The message takes its place everywhere before anything is awaited, so that no later one overtakes it.
+    """
+    offered = (sink.offer(message, sequence, published) for sink in sinks)
+    waiting = [place for place in offered if place is not None]
+    try:
+        for place in waiting:
+            await place.room
+    except BaseException:
+        for place in waiting:
+            place.withdraw()
+        raise

@@ -24,7 +24,7 @@ app.command()(run)
 app.add_typer(spec_app, name="spec")
 
 
-def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback
+def _show_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"mycelium {__version__}")
         raise typer.Exit

@@ -22,16 +22,17 @@ def print_summary(console: Console, summary: dict[str, Any], ledger: Ledger) -> 
     latency = summary["latency_us"]
     figures.add_row("latency p50 / p99", f"{latency['p50']:,.0f} / {latency['p99']:,.0f} µs")
 
-    books = Table(title="ledger", title_justify="left", title_style="bold", box=None, pad_edge=False)
-    for heading in ("what", "read or published", "delivered or accepted", "set aside", "queued"):
-        books.add_column(heading, justify="left" if heading == "what" else "right")
+    intakes = _table("read from outside", "", "read", "accepted", "ignored", "refused")
     for intake in ledger.intakes:
-        aside = sum(intake.ignored.values()) + sum(intake.refused.values())
-        books.add_row(f"{intake.service} ← {intake.name}", f"{intake.read:,}", f"{intake.accepted:,}", f"{aside:,}", "")
-    for name, row in _by_subscription(ledger).items():
-        books.add_row(f"→ {name}", *(f"{number:,}" for number in row))
+        ignored, refused = sum(intake.ignored.values()), sum(intake.refused.values())
+        intakes.add_row(f"{intake.service}.{intake.name}", *_shown(intake.read, intake.accepted, ignored, refused))
+    routes = _table("ledger", "subscription", "published", "delivered", "dropped", "queued")
+    for name, totals in ledger.subscriptions.items():
+        routes.add_row(name, *_shown(totals.published, totals.delivered, totals.dropped, totals.queued))
 
-    parts: list[Any] = [figures, Text(), books]
+    parts: list[Any] = [figures]
+    parts += [Text(), intakes] if ledger.intakes else []
+    parts += [Text(), routes] if ledger.routes else []
     causes = _causes(ledger)
     if causes:
         parts += [Text(), Text("set aside, by cause", style="bold")]
@@ -39,22 +40,20 @@ def print_summary(console: Console, summary: dict[str, Any], ledger: Ledger) -> 
     balanced = (
         Text("✓ the ledger balances", style="green")
         if ledger.balanced
-        else Text(f"✗ the ledger does not balance: {_missing(ledger)} message(s) unaccounted for", style="bold red")
+        else Text(f"✗ the ledger does not balance: {ledger.missing} message(s) unaccounted for", style="bold red")
     )
     console.print(Group(*parts, Text(), balanced))
 
 
-def _by_subscription(ledger: Ledger) -> dict[str, tuple[int, int, int, int]]:
-    rows: dict[str, tuple[int, int, int, int]] = {}
-    for route in ledger.routes:
-        published, delivered, aside, queued = rows.get(route.subscription, (0, 0, 0, 0))
-        rows[route.subscription] = (
-            published + route.published,
-            delivered + route.delivered,
-            aside + sum(route.dropped.values()),
-            queued + route.queued,
-        )
-    return dict(sorted(rows.items()))
+def _table(title: str, *headings: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for position, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if position else "left", overflow="fold")
+    return table
+
+
+def _shown(*numbers: int) -> list[str]:
+    return [f"{number:,}" for number in numbers]
 
 
 def _causes(ledger: Ledger) -> dict[str, int]:
@@ -69,7 +68,3 @@ def _causes(ledger: Ledger) -> dict[str, int]:
     if unread:
         causes["published with no subscriber"] = unread
     return causes
-
-
-def _missing(ledger: Ledger) -> int:
-    return sum(abs(entry.missing) for entry in (*ledger.routes, *ledger.intakes))

@@ -44,7 +44,7 @@ def run(
         typer.Option(help="Least severe level shown: debug, info, warning, error. The topology's by default."),
     ] = None,
     log_format: Annotated[LogFormat | None, typer.Option(help="How log lines look. The topology's by default.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary on the terminal.")] = False,  # noqa: FBT002 - a flag
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary on the terminal.")] = False,
 ) -> None:
     """Host the services of a topology until their work is done or a signal comes.
 

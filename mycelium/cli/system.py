@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -65,14 +66,14 @@ def placements(system: System, names: list[str]) -> list[Placement]:
             try:
                 settings = service_type.settings_type.model_validate(table, context=directory)
             except ValidationError as error:
-                problems += problems_of(
-                    error,
-                    service_type.settings_type,
-                    lambda location, name=name: origin(system.topology.path, ("services", name, *location)),
-                    under=f"services.{name}",
-                )
+                where = partial(_origin_of_setting, system.topology.path, name)
+                problems += problems_of(error, service_type.settings_type, where, under=f"services.{name}")
             else:
                 found.append(Placement(service_type, settings))
     if problems:
         raise ConfigError(problems)
     return found
+
+
+def _origin_of_setting(path: Path, service: str, location: tuple[str | int, ...]) -> str:
+    return origin(path, ("services", service, *location))

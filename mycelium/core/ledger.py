@@ -99,6 +99,24 @@ class IntakeEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class SubscriptionTotals:
+    """What one subscription has seen of all its streams."""
+
+    published: int = 0
+    delivered: int = 0
+    dropped: int = 0
+    queued: int = 0
+
+    def __add__(self, entry: RouteEntry) -> SubscriptionTotals:
+        return SubscriptionTotals(
+            self.published + entry.published,
+            self.delivered + entry.delivered,
+            self.dropped + sum(entry.dropped.values()),
+            self.queued + entry.queued,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Ledger:
     """The books of a process at one moment."""
 
@@ -109,12 +127,25 @@ class Ledger:
     @property
     def balanced(self) -> bool:
         """Whether every message and everything read is accounted for."""
-        return not any(entry.missing for entry in (*self.routes, *self.intakes))
+        return self.missing == 0
+
+    @property
+    def missing(self) -> int:
+        """Messages and things read that are not accounted for, a repeated one as much as a vanished one."""
+        return sum(abs(entry.missing) for entry in self.routes) + sum(abs(entry.missing) for entry in self.intakes)
 
     @property
     def dropped(self) -> Mapping[str, int]:
         """Messages dropped, by cause, over all routes."""
         return _sum(entry.dropped for entry in self.routes)
+
+    @property
+    def subscriptions(self) -> Mapping[str, SubscriptionTotals]:
+        """The routes of each subscription added up, by its name."""
+        totals: dict[str, SubscriptionTotals] = {}
+        for route in self.routes:
+            totals[route.subscription] = totals.get(route.subscription, SubscriptionTotals()) + route
+        return MappingProxyType(dict(sorted(totals.items())))
 
     @property
     def published(self) -> Mapping[str, int]:

@@ -158,7 +158,7 @@ def describe_type(info: msgspec_inspect.Type) -> str:
 class _MessageMeta(msgspec.StructMeta):
     """Takes ``type_id`` and ``topic`` from the class statement, which StructMeta alone would refuse."""
 
-    def __new__(
+    def __new__(  # noqa: PYI034 - a metaclass must not use Self (PEP 673)
         mcs,
         name: str,
         bases: tuple[type, ...],
@@ -173,7 +173,7 @@ class _MessageMeta(msgspec.StructMeta):
             return cls  # an abstract base: fields shared by several contracts
         if type_id is None or topic is None:
             raise ContractError(f"{name}: type_id and topic belong together, got type_id={type_id!r}, topic={topic!r}")
-        if not (isinstance(type_id, int) and 1 <= type_id <= MAX_TYPE_ID):
+        if not 1 <= type_id <= MAX_TYPE_ID:
             raise ContractError(f"{name}: type_id {type_id!r} must be a whole number from 1 to {MAX_TYPE_ID}")
         try:
             template = TopicTemplate.parse(topic)
@@ -186,7 +186,7 @@ class _MessageMeta(msgspec.StructMeta):
                 )
         if not cls.__struct_config__.frozen:
             raise ContractError(f"{name}: a message is a fact and must stay frozen")
-        cls.__contract__ = Contract(name, type_id, template, cls)  # type: ignore[attr-defined]
+        cls.__contract__ = Contract(name, type_id, template, cls)  # type: ignore[attr-defined, arg-type]
         return cls
 
 

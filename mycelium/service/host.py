@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import structlog
@@ -138,15 +138,21 @@ class Host:
         stopping = asyncio.create_task(self._stopping.wait(), name="wait for drain")
         try:
             if runs:
-                done = asyncio.gather(*runs)
-                await asyncio.wait([done, stopping], return_when=asyncio.FIRST_COMPLETED)
-                if not done.done():
-                    await self._let_finish(runs)
+                await self._until_done(runs, stopping)
             else:
                 await stopping
         finally:
             stopping.cancel()
             await asyncio.gather(stopping, return_exceptions=True)
+
+    async def _until_done(self, runs: list[asyncio.Task[None]], stopping: asyncio.Task[Any]) -> None:
+        pending = set(runs)
+        while pending and not stopping.done():
+            _, pending = await asyncio.wait({*pending, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            pending.discard(stopping)
+        if pending:
+            await self._let_finish(list(pending))
+        await asyncio.gather(*runs, return_exceptions=True)
 
     async def _let_finish(self, runs: list[asyncio.Task[None]]) -> None:
         """Give every ``run`` half the drain time to stop where it is right, then cancel it."""
@@ -209,8 +215,8 @@ def summary_of(outcome: Outcome, counted: Mapping[str, Sequence[str]]) -> dict[s
         "seconds": round(outcome.seconds, 6),
         "rate_per_s": round(events / outcome.seconds, 1) if outcome.seconds > 0 else 0.0,
         "latency_us": {
-            "p50": round(outcome.waiting.quantile(0.5) / 1000, 1),
-            "p99": round(outcome.waiting.quantile(0.99) / 1000, 1),
+            name: round(outcome.waiting.quantile(fraction) / 1000, 1)
+            for name, fraction in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999), ("max", 1.0))
         },
         "drained": outcome.drained,
         "ledger": {
@@ -220,6 +226,7 @@ def summary_of(outcome: Outcome, counted: Mapping[str, Sequence[str]]) -> dict[s
             "dropped": dict(ledger.dropped),
             "unread": sum(stream.unread for stream in ledger.streams),
             "queued": sum(route.queued for route in ledger.routes),
+            "subscriptions": {name: asdict(totals) for name, totals in ledger.subscriptions.items()},
             "intake": {
                 f"{entry.service}.{entry.name}": {
                     "read": entry.read,

@@ -40,7 +40,7 @@ class NoSettings(BaseModel):
 S = TypeVar("S", bound=BaseModel)
 
 
-class Draining(MyceliumError):
+class Draining(MyceliumError):  # noqa: N818 - it says what goes on, not that something is wrong
     """The host is draining: raised by :meth:`Service.breathe` inside ``run``. Let it pass."""
 
 

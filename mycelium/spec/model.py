@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from mycelium.core.errors import ConfigError, Problem
+from mycelium.core.errors import ConfigError, Problem, TopicError
 from mycelium.core.topics import TopicTemplate
 from mycelium.topology.problems import problems_of
 
@@ -59,7 +59,7 @@ class ContractSpec(BaseModel):
     def _is_template(cls, text: str) -> str:
         try:
             TopicTemplate.parse(text)
-        except Exception as error:
+        except TopicError as error:
             raise ValueError(str(error)) from None
         return text
 

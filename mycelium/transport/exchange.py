@@ -22,7 +22,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import structlog
-import zmq
 
 from mycelium.core.envelope import source_id
 from mycelium.core.errors import PathError
@@ -31,7 +30,7 @@ from mycelium.core.message import Contract, Message, PayloadCodec
 from mycelium.core.topics import Pattern, TopicTrie
 from mycelium.transport.links import Inbound, Link, LinkSink
 from mycelium.transport.queues import BoundedQueue
-from mycelium.transport.sockets import FrameReceiver, FrameSender
+from mycelium.transport.sockets import HIGH_WATER_MARK, FrameReceiver, FrameSender, shared_context
 from mycelium.transport.streams import Route, Sink, Stream, StreamId
 
 log = structlog.get_logger(__name__)
@@ -103,11 +102,15 @@ class Network:
     """The event loops of one process that hear one another. Safe to use from every thread.
 
     Create one and hand it to every bus that should be connected. A bus without one is alone.
+
+    Args:
+        high_water_mark: frames that libzmq holds on each side of a pair of threads.
     """
 
     _numbers = itertools.count(1)
 
-    def __init__(self) -> None:
+    def __init__(self, *, high_water_mark: int = HIGH_WATER_MARK) -> None:
+        self.high_water_mark = high_water_mark
         self.lock = threading.Lock()
         self._number = next(self._numbers)
         self._exchanges: list[Exchange] = []
@@ -223,10 +226,10 @@ class Exchange:
 
     def _connect(self, reader: Exchange) -> Link:
         reader.loop.call_soon_threadsafe(reader.listen)
-        context = zmq.Context.instance()
+        context = shared_context()
 
         def sender(on_room: Callable[[], None]) -> FrameSender:
-            return FrameSender(context, reader.endpoint, on_room)
+            return FrameSender(context, reader.endpoint, on_room, self.network.high_water_mark)
 
         return Link(sender, source_id)
 
@@ -328,7 +331,9 @@ class Exchange:
     def listen(self) -> None:
         """Receive frames from the other loops. Runs in this loop."""
         if self._receiver is None:
-            self._receiver = FrameReceiver(zmq.Context.instance(), self.endpoint, self._inbound.on_frame)
+            self._receiver = FrameReceiver(
+                shared_context(), self.endpoint, self._inbound.on_frame, self.network.high_water_mark
+            )
 
     def _find_inbound(self, source: int, epoch: int, topic: str, type_id: int) -> tuple[Route, ...]:
         return self._inbound_routes.get((source, epoch, topic, type_id), ())
@@ -344,15 +349,17 @@ class Exchange:
         self._users -= 1
         if self._users:
             return
-        await self.flushed()
-        for subscription in list(self._subscriptions):
-            await self.detach(subscription)
-            await self.settle(subscription)
-        self.network.left(self)
-        for link in self._links.values():
-            link.close()
-        if self._receiver is not None:
-            await self._receiver.aclose()
+        try:
+            await self.flushed()
+            for subscription in list(self._subscriptions):
+                await self.detach(subscription)
+                await self.settle(subscription)
+        finally:
+            self.network.left(self)
+            for link in self._links.values():
+                link.close()
+            if self._receiver is not None:
+                await self._receiver.aclose()
 
     def ledger(self) -> Ledger:
         """The books of this event loop."""

@@ -20,7 +20,7 @@ from mycelium.core.ledger import Cause, Tally
 from mycelium.core.message import Message, PayloadCodec
 from mycelium.core.sequence import Gap, Overlap, Verdict
 from mycelium.transport.sockets import FrameSender
-from mycelium.transport.streams import Item, Route, Stream
+from mycelium.transport.streams import Item, Route, Stream, Waiting
 
 log = structlog.get_logger(__name__)
 
@@ -115,7 +115,7 @@ class LinkSink:
         self._messages: list[Message] = []
         self._first = 0
         self._published = 0
-        self._waiting: deque[tuple[asyncio.Future[None], tuple[Message, int, int]]] = deque()
+        self._waiting: deque[Waiting] = deque()
         # Sequences that will never leave, at the end of what was sent. A reader learns of a hole from the
         # next frame; until there is one, the ledger asks here.
         self._holes: dict[int, str] = {}
@@ -152,24 +152,17 @@ class LinkSink:
             bool(self._waiting) or gathered >= MAX_GATHERED or (gathered > 0 and self._first + gathered in self._holes)
         )
 
-    def abandon(self, sequence: int) -> None:
-        """See :class:`~mycelium.transport.streams.Sink`."""
-        self._holes[sequence] = Cause.CANCELLED
-
-    async def put_wait(self, message: Message, sequence: int, published: int) -> None:
-        """See :class:`~mycelium.transport.streams.Sink`. A cancelled wait leaves a hole that the reader counts."""
+    def offer(self, message: Message, sequence: int, published: int) -> Waiting | None:
+        """See :class:`~mycelium.transport.streams.Sink`. What is withdrawn leaves a hole that the reader counts."""
         if self.put(message, sequence, published):
-            return
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        entry = (waiter, (message, sequence, published))
-        self._waiting.append(entry)
-        try:
-            await waiter
-        except asyncio.CancelledError:
-            if entry in self._waiting:
-                self._waiting.remove(entry)
-                self.abandon(sequence)
-            raise
+            return None
+        waiting = Waiting((message, sequence, published), self._withdraw)
+        self._waiting.append(waiting)
+        return waiting
+
+    def _withdraw(self, waiting: Waiting) -> None:
+        self._waiting.remove(waiting)
+        self._holes[waiting.message[1]] = Cause.CANCELLED
 
     def flush(self) -> bool:
         """Send what is gathered in frames; False if the socket has no room for all of it."""
@@ -192,15 +185,13 @@ class LinkSink:
     def _admit(self) -> None:
         """Let waiting publishers' messages in. A hole left by a cancelled one ends the run before it."""
         while self._waiting and len(self._messages) < MAX_GATHERED:
-            waiter, (message, sequence, published) = self._waiting[0]
+            message, sequence, published = self._waiting[0].message
             if not self._messages:
                 self._first, self._published = sequence, published
             elif sequence != self._first + len(self._messages):
                 return
-            self._waiting.popleft()
             self._messages.append(message)
-            if not waiter.done():
-                waiter.set_result(None)
+            self._waiting.popleft().admitted()
 
     def _frame(self, batch: list[Message]) -> bytes | None:
         """The frame for a batch. Halved where it would be too large; None for one message that cannot travel."""
@@ -292,7 +283,9 @@ class Inbound:
         for index, route in enumerate(routes):
             start = position if index == 0 else _new_from(route, envelope)
             for at in range(start, len(messages)):
-                await route.queue.put_wait(_item(messages, at, route, envelope))
+                waiting = route.queue.offer(_item(messages, at, route, envelope))
+                if waiting is not None:
+                    await waiting.room
         self.is_busy = False
         self._on_handled()
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from mycelium.core.errors import QueueFullError
 from mycelium.core.ledger import Cause
 from mycelium.core.policy import QueuePolicy
-from mycelium.transport.streams import Item, Route
+from mycelium.transport.streams import Item, Route, Waiting
 
 DEFAULT_CAPACITY = 1024
 """Messages. Chosen by us: a few milliseconds of work for a fast handler, a few MB of market events at most."""
@@ -35,13 +35,13 @@ class BoundedQueue:
         self.name = name
         self.capacity = capacity
         self.items: deque[Item] = deque()
-        self._waiting: deque[tuple[asyncio.Future[None], Item]] = deque()
+        self._waiting: deque[Waiting] = deque()
         self._getter: asyncio.Future[None] | None = None
         self._ended = False
         self._closed = False
 
     def put(self, item: Item) -> bool:
-        """Take the item, or say with False that the publisher must :meth:`put_wait`."""
+        """Take the item, or say with False that it must be :meth:`offered <offer>`."""
         if self._waiting or len(self.items) >= self.capacity or self._closed:
             return self._overflow(item)
         self.items.append(item)
@@ -68,23 +68,17 @@ class BoundedQueue:
     def _is_full(self) -> bool:
         return bool(self._waiting) or len(self.items) >= self.capacity
 
-    async def put_wait(self, item: Item) -> None:
-        """Wait for room, behind all who waited before.
-
-        A cancelled wait takes the item back and counts it as dropped, unless the queue has it already.
-        """
+    def offer(self, item: Item) -> Waiting | None:
+        """Take the item, or let it wait for room, behind all that waited before."""
         if self.put(item):
-            return
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        entry = (waiter, item)
-        self._waiting.append(entry)
-        try:
-            await waiter
-        except asyncio.CancelledError:
-            if entry in self._waiting:
-                self._waiting.remove(entry)
-                item.route.dropped.add(Cause.CANCELLED)
-            raise
+            return None
+        waiting = Waiting(item, self._withdraw)
+        self._waiting.append(waiting)
+        return waiting
+
+    def _withdraw(self, waiting: Waiting) -> None:
+        self._waiting.remove(waiting)
+        waiting.message.route.dropped.add(Cause.CANCELLED)
 
     def take(self) -> Item:
         """The oldest item. Only when there is one."""
@@ -108,10 +102,9 @@ class BoundedQueue:
     def _admit(self) -> None:
         """Let waiting publishers' items in while there is room."""
         while self._waiting and len(self.items) < self.capacity:
-            waiter, item = self._waiting.popleft()
-            self.items.append(item)
-            if not waiter.done():
-                waiter.set_result(None)
+            waiting = self._waiting.popleft()
+            self.items.append(waiting.message)
+            waiting.admitted()
 
     async def wait_items(self) -> bool:
         """Wait until there is an item; False when there will be none any more.
@@ -144,10 +137,9 @@ class BoundedQueue:
         """Take nothing more: what comes now, and publishers that wait, are counted as dropped."""
         self._ended = self._closed = True
         while self._waiting:
-            waiter, item = self._waiting.popleft()
-            item.route.dropped.add(Cause.CLOSED)
-            if not waiter.done():
-                waiter.set_result(None)
+            waiting = self._waiting.popleft()
+            waiting.message.route.dropped.add(Cause.CLOSED)
+            waiting.admitted()
         self._wake()
 
     def discard(self) -> None:
@@ -160,7 +152,7 @@ class BoundedQueue:
 
     def queued_by_route(self) -> Counter[Route]:
         """How many items of each route wait here, in the queue or for room in it."""
-        return Counter(item.route for item in (*self._all_items(), *(item for _, item in self._waiting)))
+        return Counter(item.route for item in (*self._all_items(), *(waiting.message for waiting in self._waiting)))
 
     def _all_items(self) -> Iterator[Item]:
         return iter(self.items)

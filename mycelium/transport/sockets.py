@@ -23,6 +23,14 @@ HIGH_WATER_MARK = 1000
 BURST = 256
 
 
+Context = zmq.Context[zmq.Socket[bytes]]
+
+
+def shared_context() -> Context:
+    """The context that all threads of this process share; inproc endpoints live in it."""
+    return zmq.Context.instance()
+
+
 class FrameSender:
     """The sending side of a PUSH socket: never drops, tells when it is full.
 
@@ -30,12 +38,15 @@ class FrameSender:
         context: shared by all threads of the process.
         endpoint: where the receiver is bound.
         on_room: called in the event loop when there may be room again after :meth:`send` said False.
+        high_water_mark: frames that libzmq holds on this side.
     """
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, on_room: Callable[[], None]) -> None:
+    def __init__(
+        self, context: Context, endpoint: str, on_room: Callable[[], None], high_water_mark: int = HIGH_WATER_MARK
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._socket = context.socket(zmq.PUSH)
-        self._socket.sndhwm = HIGH_WATER_MARK
+        self._socket.sndhwm = high_water_mark
         self._socket.connect(endpoint)
         self._on_room = on_room
         self._descriptor = self._socket.fileno()
@@ -45,7 +56,7 @@ class FrameSender:
     def send(self, frame: bytes) -> bool:
         """Hand the frame to libzmq; False if it has no room for it now."""
         try:
-            self._socket.send(frame, zmq.DONTWAIT, copy=True)
+            self._socket.send(frame, zmq.DONTWAIT)
         except zmq.Again:
             self._full = True
             return False
@@ -53,7 +64,7 @@ class FrameSender:
 
     def _changed(self) -> None:
         # Reading EVENTS is what arms the descriptor again.
-        if self._socket.getsockopt(zmq.EVENTS) & zmq.POLLOUT and self._full:
+        if int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLOUT and self._full:
             self._full = False
             self._on_room()
 
@@ -73,6 +84,7 @@ class FrameReceiver:
         context: shared by all threads of the process.
         endpoint: where to bind.
         on_frame: handles one frame without waiting, or returns what must be awaited before the next.
+        high_water_mark: frames that libzmq holds on this side.
 
     Raises:
         PathError: the endpoint cannot be bound.
@@ -80,13 +92,14 @@ class FrameReceiver:
 
     def __init__(
         self,
-        context: zmq.Context[zmq.Socket[bytes]],
+        context: Context,
         endpoint: str,
         on_frame: Callable[[bytes], Awaitable[None] | None],
+        high_water_mark: int = HIGH_WATER_MARK,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._socket = context.socket(zmq.PULL)
-        self._socket.rcvhwm = HIGH_WATER_MARK
+        self._socket.rcvhwm = high_water_mark
         try:
             self._socket.bind(endpoint)
         except zmq.ZMQError as error:
@@ -101,7 +114,7 @@ class FrameReceiver:
     def _changed(self) -> None:
         # Reading EVENTS takes libzmq's signal off the descriptor. Without it the descriptor would stay
         # readable, and the loop would spin, while a full queue keeps us from receiving.
-        if self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+        if int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             self._readable.set()
 
     async def _receive(self) -> None:

@@ -4,7 +4,8 @@ Theory of operation. A publisher opens one :class:`Stream` per topic and numbers
 stream holds its *sinks*: what each message is put into. A sink is the queue of a subscription in the
 same event loop (the message goes by reference) or a :class:`~mycelium.transport.links.LinkSink`
 that carries it in frames to another thread. Publishing is then the same few lines whatever the path:
-number, stamp, put into every sink; a sink that answers False is full and is waited for.
+number, stamp, put into every sink. A sink that answers False is full: the message then waits there, and
+its publisher with it, while the other sinks have it already.
 
 At the reader, a :class:`Route` is one stream as one subscription sees it. It counts what was handed
 over and what was dropped, for the ledger (:mod:`mycelium.core.ledger`).
@@ -12,12 +13,13 @@ over and what was dropped, for the ledger (:mod:`mycelium.core.ledger`).
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from mycelium.core.ledger import Cause, RouteEntry, StreamEntry, Tally
+from mycelium.core.ledger import RouteEntry, StreamEntry, Tally
 from mycelium.core.message import Contract
 from mycelium.core.sequence import SequenceTracker
 
@@ -53,26 +55,48 @@ class Item(NamedTuple):
     published: int
 
 
+class Waiting:
+    """A message that waits for room. The publisher awaits ``room``, or takes the message back.
+
+    Args:
+        message: what waits, as the sink keeps it.
+        withdraw: takes it back and counts it as dropped; called once, while it still waits.
+    """
+
+    __slots__ = ("_settled", "_withdraw", "message", "room")
+
+    def __init__(self, message: Any, withdraw: Callable[[Waiting], None]) -> None:
+        self.message = message
+        self.room: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._withdraw = withdraw
+        self._settled = False
+
+    def admitted(self) -> None:
+        """There was room, or the sink was closed: the publisher may go on."""
+        self._settled = True
+        if not self.room.done():  # a publisher that is being cancelled has cancelled it
+            self.room.set_result(None)
+
+    def withdraw(self) -> None:
+        """Take the message back, unless the sink has it already."""
+        if not self._settled:
+            self._settled = True
+            self._withdraw(self)
+
+
 class Sink(Protocol):
     """What a stream puts its messages into."""
 
     def put(self, message: Any, sequence: int, published: int) -> bool:
-        """Take the message or deal with it by policy; False if the publisher must wait with :meth:`put_wait`."""
+        """Take the message or deal with it by policy; False if it must be :meth:`offered <offer>`."""
         ...
 
     def would_wait(self) -> bool:
         """Whether :meth:`put` would answer False now."""
         ...
 
-    async def put_wait(self, message: Any, sequence: int, published: int) -> None:
-        """Wait for room behind all who waited before, then take the message.
-
-        A cancelled wait gives the message up and counts it.
-        """
-        ...
-
-    def abandon(self, sequence: int) -> None:
-        """This message was numbered and will not be put: count it as dropped."""
+    def offer(self, message: Any, sequence: int, published: int) -> Waiting | None:
+        """Take the message, or let it wait for room behind all that waited before."""
         ...
 
 
@@ -134,14 +158,9 @@ class Route:
         """See :class:`Sink`."""
         return self.queue.would_wait()
 
-    async def put_wait(self, message: Any, sequence: int, published: int) -> None:
+    def offer(self, message: Any, sequence: int, published: int) -> Waiting | None:
         """See :class:`Sink`."""
-        await self.queue.put_wait(Item(message, self, sequence, published))
-
-    def abandon(self, sequence: int) -> None:
-        """See :class:`Sink`."""
-        del sequence
-        self.dropped.add(Cause.CANCELLED)
+        return self.queue.offer(Item(message, self, sequence, published))
 
     def fail(self, cause: str) -> None:
         """Move one message from delivered to dropped: its handler gave up."""
@@ -192,6 +211,6 @@ class DeliveryQueue(Protocol):
         """Whether :meth:`put` would answer False now."""
         ...
 
-    async def put_wait(self, item: Item) -> None:
-        """Wait for room behind all who waited before, then take the item."""
+    def offer(self, item: Item) -> Waiting | None:
+        """Take the item, or let it wait for room behind all that waited before."""
         ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from pathlib import Path
+from typing import Any
 from zlib import crc32
 
 import pytest
@@ -28,7 +29,7 @@ GOLDEN = Path(__file__).parents[2] / "data" / "envelopes" / "golden.json"
 def golden() -> list[tuple[str, Envelope, bytes]]:
     cases = []
     for name, case in json.loads(GOLDEN.read_text()).items():
-        fields = {
+        fields: dict[str, Any] = {
             key: bytes.fromhex(value["hex"]) if isinstance(value, dict) else value
             for key, value in case["envelope"].items()
         }

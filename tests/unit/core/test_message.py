@@ -175,8 +175,9 @@ def test_a_message_does_not_change() -> None:
     ],
 )
 def test_a_wrong_declaration_is_refused_at_once(arguments: dict[str, Any], complaint: str) -> None:
+    make: Any = type(Message)
     with pytest.raises(ContractError, match=complaint):
-        type(Message)("Wrong", (Message,), {"__annotations__": {"a": int}, "__module__": __name__}, **arguments)
+        make("Wrong", (Message,), {"__annotations__": {"a": int}, "__module__": __name__}, **arguments)
 
 
 def test_an_abstract_base_has_no_contract() -> None:

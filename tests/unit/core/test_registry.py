@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from mycelium.core.errors import ContractError
@@ -38,6 +40,7 @@ def test_a_clash_names_both() -> None:
 
 
 def test_a_name_cannot_stand_for_two_classes() -> None:
-    other = type(Message)("First", (Message,), {"__module__": "elsewhere"}, type_id=9, topic="d")
+    make: Any = type(Message)
+    other = make("First", (Message,), {"__module__": "elsewhere"}, type_id=9, topic="d")
     with pytest.raises(ContractError, match=r"elsewhere.First"):
-        Registry([First, other])  # type: ignore[list-item]
+        Registry([First, other])

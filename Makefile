@@ -1,0 +1,67 @@
+# One entry point per task, the same at the desk and in CI. `make demo` and `make test` work as the
+# first command: they make .venv themselves.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+BIN := .venv/bin
+DEMO := build/demo
+# Two workers fill the two cores of CI; more do not help.
+TEST_WORKERS ?= 2
+
+.PHONY: help
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
+
+.PHONY: install
+install: .venv/.dev ## Make .venv with everything to work on the project
+
+.venv/.run: requirements/run.txt tools/make-venv
+	@tools/make-venv run
+	@touch $@
+
+.venv/.dev: requirements/dev.txt requirements/run.txt tools/make-venv
+	@tools/make-venv dev
+	@touch .venv/.run $@
+
+.PHONY: demo
+demo: .venv/.run ## Run the whole system on a recorded capture; report in build/demo
+	@$(BIN)/mycelium run --config config/monolith.toml --summary $(DEMO)/summary.json
+	@$(BIN)/python -m adapters.report $(DEMO)
+
+.PHONY: test
+test: .venv/.dev ## Run all tests with coverage
+	$(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --cov --cov-report=term
+
+.PHONY: lint
+lint: .venv/.dev ## Style, imports, shell scripts, changelog
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+.PHONY: types
+types: .venv/.dev ## mypy over everything, pyright over the public API
+	$(BIN)/mypy
+	$(BIN)/pyright --ignoreexternal --verifytypes mycelium
+
+.PHONY: spec
+spec: .venv/.dev ## Hold code, topologies and generated pages to system.yaml
+	$(BIN)/mycelium spec check
+	$(BIN)/mycelium spec diagram --check docs/reference/system.md
+
+.PHONY: bench
+bench: .venv/.dev ## Measure the hot paths
+	$(BIN)/python -m pytest benchmarks --benchmark-columns=min,median,max,rounds --benchmark-sort=name -s
+
+.PHONY: bench-smoke
+bench-smoke: .venv/.dev ## Run every benchmark once, for correctness
+	$(BIN)/python -m pytest benchmarks --benchmark-disable -q
+
+.PHONY: wheel
+wheel: .venv/.dev ## Build the wheel
+	$(BIN)/python -m hatchling build -t wheel -d build/dist
+
+.PHONY: ci
+ci: lint types spec wheel bench-smoke demo test ## Everything that CI runs
+
+.PHONY: clean
+clean: ## Remove .venv and everything that was built
+	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*

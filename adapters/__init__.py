@@ -1,0 +1,1 @@
+"""Services at the edge of the system: they touch the outside world."""

@@ -1,0 +1,1 @@
+"""Writes down what a run saw, and makes a page of it."""

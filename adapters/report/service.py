@@ -1,0 +1,117 @@
+"""The service that writes a run down: every signal, and the prices it came from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TextIO
+
+import msgspec
+from pydantic import BaseModel, ConfigDict
+
+from adapters.report.prices import price_of
+from contracts.market import PoolMetadata, PoolSync
+from contracts.signals import ArbitrageSignal
+from contracts.values import Address
+from mycelium.service import ConfigPath, Service, handles
+
+SIGNALS = "signals.jsonl"
+PRICES = "prices.jsonl"
+POOLS = "pools.jsonl"
+
+
+class ReportSettings(BaseModel):
+    """Where the files go.
+
+    Args:
+        directory: made if it is not there; files of an earlier run are replaced.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    directory: ConfigPath = Path("build/report")
+
+
+def signal_line(signal: ArbitrageSignal) -> dict[str, Any]:
+    """A signal as ``signals.jsonl`` holds it: amounts as decimal text, since JSON numbers end at 2**53."""
+    return {
+        "strategy": signal.strategy,
+        "asset": signal.asset,
+        "signal_id": signal.signal_id.hex(),
+        "block": signal.block,
+        "log_index": signal.log_index,
+        "timestamp": signal.timestamp,
+        "hops": [
+            {
+                "pool": str(hop.pool),
+                "token_in": str(hop.token_in),
+                "token_out": str(hop.token_out),
+                "amount_in": str(int(hop.amount_in)),
+                "amount_out": str(int(hop.amount_out)),
+            }
+            for hop in signal.hops
+        ],
+        "gross_profit": str(int(signal.gross_profit)),
+        "flash_premium": str(int(signal.flash_premium)),
+        "gas_cost": str(int(signal.gas_cost)),
+        "net_profit": str(int(signal.net_profit)),
+    }
+
+
+class RunReport(Service[ReportSettings]):
+    """Writes ``signals.jsonl``, ``prices.jsonl`` and ``pools.jsonl``, line by line as messages come.
+
+    The lines go through the file's buffer: the event loop waits for the disk once in some hundred lines.
+    """
+
+    name = "run_report"
+    settings_type = ReportSettings
+
+    async def start(self) -> None:
+        """Make the directory and begin new files."""
+        directory = self.settings.directory
+        directory.mkdir(parents=True, exist_ok=True)
+        self._pools: dict[Address, PoolMetadata] = {}
+        self._files: dict[str, TextIO] = {
+            name: (directory / name).open("w", encoding="utf-8") for name in (SIGNALS, PRICES, POOLS)
+        }
+
+    @handles(PoolMetadata)
+    async def on_metadata(self, event: PoolMetadata) -> None:
+        """A pool: what its prices are prices of."""
+        self._pools[event.pool] = event
+        self._write(
+            POOLS,
+            {
+                "pool": str(event.pool),
+                "venue": event.venue,
+                "instrument": event.instrument,
+                "token0": event.token0.symbol,
+                "token1": event.token1.symbol,
+                "decimals": {event.token0.symbol.lower(): event.token0.decimals}
+                | {event.token1.symbol.lower(): event.token1.decimals},
+                "fee_pips": event.fee_pips,
+            },
+        )
+
+    @handles(PoolSync)
+    async def on_sync(self, event: PoolSync) -> None:
+        """A price."""
+        pool = self._pools.get(event.pool)
+        price = price_of(event, pool) if pool is not None else None
+        if price is not None:
+            self._write(
+                PRICES,
+                {"timestamp": event.timestamp, "block": event.block, "pool": str(event.pool), "price": price},
+            )
+
+    @handles(ArbitrageSignal)
+    async def on_signal(self, event: ArbitrageSignal) -> None:
+        """A signal."""
+        self._write(SIGNALS, signal_line(event))
+
+    def _write(self, name: str, line: dict[str, Any]) -> None:
+        self._files[name].write(msgspec.json.encode(line).decode() + "\n")
+
+    async def stop(self) -> None:
+        """Write out what is buffered."""
+        for file in self._files.values():
+            file.close()

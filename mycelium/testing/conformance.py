@@ -1,0 +1,464 @@
+"""What every path must do: one function per promise. Each opens the path, tries it, and checks the books.
+
+A transport joins by describing itself as a :class:`~mycelium.testing.paths.Path` and running
+:data:`CHECKS` over it. The functions need no test runner::
+
+    @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+    async def test_path(check): await check(MY_PATH)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from mycelium.bus.bus import Bus
+from mycelium.bus.subscriber import Subscriber
+from mycelium.core.errors import ClosedError, ContractError, QueueFullError
+from mycelium.core.ledger import Cause, Ledger
+from mycelium.core.message import Message
+from mycelium.core.policy import QueuePolicy
+from mycelium.testing.paths import Ends, Path
+
+# More than all the buffers of a path together hold.
+MANY = 20_000
+
+# How long a publisher must have stood still to be called stuck. It never ends a case that goes well:
+# only what must not happen waits for it.
+STUCK_SECONDS = 0.2
+
+
+class Tick(Message, type_id=1, topic="test.{lane}"):
+    """The suite's message."""
+
+    lane: str
+    number: int
+
+
+class Tock(Message, type_id=2, topic="test.{lane}"):
+    """Another contract on the same topics."""
+
+    lane: str
+    text: str
+
+
+def ticks(number: int, lane: str = "a") -> list[Tick]:
+    """Numbered messages of one lane."""
+    return [Tick(lane, n) for n in range(number)]
+
+
+@asynccontextmanager
+async def _subscribed(ends: Ends, pattern: str | None = None, **options: Any) -> AsyncIterator[Subscriber[Tick]]:
+    """A subscriber at the reader, wired and in the end closed."""
+
+    async def attach(bus: Bus) -> Subscriber[Tick]:
+        subscriber = bus.subscriber(Tick, pattern, **options)
+        await subscriber.attach()
+        return subscriber
+
+    subscriber = await ends.reader.call(attach)
+    try:
+        yield subscriber
+    finally:
+        await ends.reader.call(lambda _bus: subscriber.aclose())
+
+
+async def _publish(ends: Ends, messages: Iterable[Message]) -> None:
+    """Publish one by one at the writer, and let all of it leave."""
+
+    async def publish(bus: Bus) -> None:
+        for message in messages:
+            async with bus.publisher(type(message)) as publisher:
+                await publisher.publish(message)
+
+    await ends.writer.call(publish)
+
+
+async def _read(ends: Ends, subscriber: Subscriber[Tick], number: int) -> list[Tick]:
+    """The next messages, one by one."""
+
+    async def read(_bus: Bus) -> list[Tick]:
+        return [await anext(subscriber) for _ in range(number)]
+
+    return await ends.reader.call(read)
+
+
+async def _read_to_end(ends: Ends, subscriber: Subscriber[Tick]) -> list[Tick]:
+    """Detach, then everything that was published before."""
+
+    async def read(_bus: Bus) -> list[Tick]:
+        messages: list[Tick] = []
+        detaching = asyncio.create_task(subscriber.detach())
+        messages.extend([message async for message in subscriber])
+        await detaching
+        return messages
+
+    return await ends.reader.call(read)
+
+
+def _balanced(ledger: Ledger) -> None:
+    assert ledger.balanced, [route for route in ledger.routes if route.missing]
+    assert not any(route.queued for route in ledger.routes)
+
+
+def _dropped(ledger: Ledger, subscription: str) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for route in ledger.routes:
+        if route.subscription == subscription:
+            for cause, number in route.dropped.items():
+                counts[cause] = counts.get(cause, 0) + number
+    return counts
+
+
+async def check_order_and_completeness(path: Path) -> None:
+    """Every message arrives once, and each lane in the order in which it was published."""
+    lanes = ("a", "b", "c")
+    sent = [Tick(lanes[n % 3], n) for n in range(MANY)]
+    async with path.open() as ends:
+        async with _subscribed(ends) as subscriber:
+
+            async def publish(bus: Bus) -> None:
+                async with bus.publisher(Tick) as publisher:
+                    for message in sent:
+                        await publisher.publish(message)
+
+            got, _ = await asyncio.gather(_read(ends, subscriber, MANY), ends.writer.call(publish))
+    for lane in lanes:
+        assert [tick for tick in got if tick.lane == lane] == [tick for tick in sent if tick.lane == lane]
+    assert len(got) == MANY
+    _balanced(ends.ledger())
+
+
+async def check_batches(path: Path) -> None:
+    """``publish_many`` and ``batches`` carry the same messages in the same order, within the limit."""
+    sent = ticks(5_000)
+    async with path.open() as ends:
+        async with _subscribed(ends) as subscriber:
+
+            async def publish(bus: Bus) -> None:
+                async with bus.publisher(Tick) as publisher:
+                    await publisher.publish_many(sent)
+
+            async def read(_bus: Bus) -> list[list[Tick]]:
+                batches, number = [], 0
+                async for batch in subscriber.batches(limit=100):
+                    batches.append(batch)
+                    number += len(batch)
+                    if number >= len(sent):
+                        break
+                return batches
+
+            batches, _ = await asyncio.gather(ends.reader.call(read), ends.writer.call(publish))
+    assert [tick for batch in batches for tick in batch] == sent
+    assert max(map(len, batches)) <= 100
+    _balanced(ends.ledger())
+
+
+async def check_wildcards(path: Path) -> None:
+    """Each subscription gets what its pattern says, and no topic that only begins alike."""
+    sent = [Tick(lane, n) for n, lane in enumerate(("eth", "ethereum", "btc", "eth"))]
+    expected = {
+        "test.eth": ["eth", "eth"],
+        "test.ethereum": ["ethereum"],
+        "test.*": ["eth", "ethereum", "btc", "eth"],
+        ">": ["eth", "ethereum", "btc", "eth"],
+        "*.btc": ["btc"],
+    }
+    async with path.open() as ends:
+        for pattern, lanes in expected.items():
+            async with _subscribed(ends, pattern) as subscriber, _subscribed(ends, pattern, name="second") as second:
+                await _publish(ends, sent)
+                assert [tick.lane for tick in await _read_to_end(ends, subscriber)] == lanes, pattern
+                assert [tick.lane for tick in await _read_to_end(ends, second)] == lanes, pattern
+    _balanced(ends.ledger())
+
+
+async def check_types_stay_apart(path: Path) -> None:
+    """A subscription to one contract never sees another on the same topic."""
+    async with path.open() as ends:
+        async with _subscribed(ends, ">") as subscriber:
+            await _publish(ends, [Tock("a", "x"), Tick("a", 1), Tock("a", "y")])
+            assert await _read_to_end(ends, subscriber) == [Tick("a", 1)]
+    _balanced(ends.ledger())
+    assert sum(stream.unread for stream in ends.ledger().streams) == 2
+
+
+async def check_block(path: Path) -> None:
+    """Policy ``block``: the publisher waits for a slow reader, and nothing is dropped."""
+    async with path.open() as ends:
+        async with _subscribed(ends, policy=QueuePolicy.BLOCK, capacity=4) as subscriber:
+            publishing = asyncio.create_task(ends.writer.call(_publish_forever(MANY)))
+            done, _ = await asyncio.wait([publishing], timeout=STUCK_SECONDS)
+            assert not done, "the publisher did not wait"
+            assert subscriber.statistics().queued == 4
+            got = await _read(ends, subscriber, MANY)
+            await publishing
+    assert [tick.number for tick in got] == list(range(MANY))
+    assert not _dropped(ends.ledger(), "reader:test.*")
+    _balanced(ends.ledger())
+
+
+def _publish_forever(number: int) -> Callable[[Bus], Awaitable[None]]:
+    async def publish(bus: Bus) -> None:
+        async with bus.publisher(Tick) as publisher:
+            for message in ticks(number):
+                await publisher.publish(message)
+
+    return publish
+
+
+async def check_drop_oldest(path: Path) -> None:
+    """Policy ``drop_oldest``: the newest messages remain, the others are counted."""
+    await _check_dropping(path, QueuePolicy.DROP_OLDEST, [96, 97, 98, 99])
+
+
+async def check_drop_newest(path: Path) -> None:
+    """Policy ``drop_newest``: the oldest messages remain, the others are counted."""
+    await _check_dropping(path, QueuePolicy.DROP_NEWEST, [0, 1, 2, 3])
+
+
+async def _check_dropping(path: Path, policy: QueuePolicy, remaining: Sequence[int]) -> None:
+    async with path.open() as ends:
+        # The second one is wired later, so it gets each message after the first one has dealt with it.
+        async with _subscribed(ends, policy=policy, capacity=4, name="small") as small, _subscribed(ends) as all_of_it:
+            await _publish(ends, ticks(100))
+            assert await _read(ends, all_of_it, 100) == ticks(100)
+            assert [tick.number for tick in await _read_to_end(ends, small)] == remaining
+    assert _dropped(ends.ledger(), "small") == {Cause.QUEUE + policy: 96}
+    _balanced(ends.ledger())
+
+
+async def check_latest(path: Path) -> None:
+    """Policy ``latest``: one message per topic remains, the newest; those it replaced are counted."""
+    sent = [Tick(lane, n) for n in range(50) for lane in ("a", "b")]
+    async with path.open() as ends:
+        async with (
+            _subscribed(ends, policy=QueuePolicy.LATEST, capacity=1, name="newest") as newest,
+            _subscribed(ends) as all_of_it,
+        ):
+            await _publish(ends, sent)
+            await _read(ends, all_of_it, 100)
+            assert await _read_to_end(ends, newest) == [Tick("a", 49), Tick("b", 49)]
+    assert _dropped(ends.ledger(), "newest") == {Cause.QUEUE + QueuePolicy.LATEST: 98}
+    _balanced(ends.ledger())
+
+
+async def check_error(path: Path) -> None:
+    """Policy ``error``: the reader gets what came before the hole, the error at it, then what comes after."""
+    async with path.open() as ends:
+        async with (
+            _subscribed(ends, policy=QueuePolicy.ERROR, capacity=4, name="strict") as strict,
+            _subscribed(ends) as all_of_it,
+        ):
+            await _publish(ends, ticks(10))
+            await _read(ends, all_of_it, 10)
+            assert await _read(ends, strict, 4) == ticks(4)
+            try:
+                await _read(ends, strict, 1)
+            except QueueFullError as error:
+                assert (error.subscription, error.capacity, error.missing) == ("strict", 4, 6)
+            else:
+                raise AssertionError("the overflow was not reported")
+            await _publish(ends, [Tick("a", 99)])
+            assert await _read(ends, strict, 1) == [Tick("a", 99)]
+    assert _dropped(ends.ledger(), "strict") == {Cause.QUEUE + QueuePolicy.ERROR: 6}
+    _balanced(ends.ledger())
+
+
+async def check_slow_reader_stops_only_its_publisher(path: Path) -> None:
+    """A reader that never reads and drops costs the others nothing."""
+    async with path.open() as ends:
+        async with (
+            _subscribed(ends, policy=QueuePolicy.DROP_OLDEST, capacity=1, name="asleep"),
+            _subscribed(ends) as awake,
+        ):
+            reading = asyncio.create_task(_read(ends, awake, MANY))
+            await ends.writer.call(_publish_forever(MANY))
+            assert len(await reading) == MANY
+    _balanced(ends.ledger())
+
+
+async def check_cancelled_reader(path: Path) -> None:
+    """A reader that is cancelled while it waits loses nothing: the next one goes on where it stopped."""
+    async with path.open() as ends:
+        async with _subscribed(ends) as subscriber:
+
+            async def start(_bus: Bus) -> asyncio.Task[Tick]:
+                task = asyncio.ensure_future(anext(subscriber))
+                await asyncio.sleep(0)
+                return task
+
+            async def cancel(_bus: Bus) -> bool:
+                waiting.cancel()
+                await asyncio.wait([waiting])
+                return waiting.cancelled()
+
+            waiting = await ends.reader.call(start)
+            assert await ends.reader.call(cancel)
+            await _publish(ends, ticks(3))
+            assert await _read_to_end(ends, subscriber) == ticks(3)
+    _balanced(ends.ledger())
+
+
+async def check_cancelled_publisher(path: Path) -> None:
+    """A publish that is cancelled while it waits is counted, and the stream goes on."""
+    async with path.open() as ends:
+        async with _subscribed(ends, capacity=1) as subscriber:
+            publishing = asyncio.create_task(ends.writer.call(_publish_forever(MANY)))
+            await asyncio.wait([publishing], timeout=STUCK_SECONDS)
+            publishing.cancel()
+            await asyncio.wait([publishing])
+            assert publishing.cancelled()
+            flushing = asyncio.create_task(_publish(ends, [Tick("a", -1)]))
+            got = await _read_to_end_of(ends, subscriber, Tick("a", -1))
+            await flushing
+    numbers = [tick.number for tick in got]
+    assert numbers == [*range(len(numbers) - 1), -1]
+    # The reader counts it under the publisher's cause, or as the hole that it left on the way.
+    assert sum(_dropped(ends.ledger(), "reader:test.*").values()) == 1
+    _balanced(ends.ledger())
+
+
+async def _read_to_end_of(ends: Ends, subscriber: Subscriber[Tick], last: Tick) -> list[Tick]:
+    async def read(_bus: Bus) -> list[Tick]:
+        messages = []
+        async for message in subscriber:
+            messages.append(message)
+            if message == last:
+                break
+        return messages
+
+    return await ends.reader.call(read)
+
+
+async def check_detach_loses_nothing(path: Path) -> None:
+    """A detached reader still gets all that was published before, then its iteration ends."""
+    async with path.open() as ends:
+        async with _subscribed(ends, capacity=10) as subscriber:
+            publishing = asyncio.create_task(ends.writer.call(_publish_forever(MANY)))
+            got = await _read(ends, subscriber, MANY // 2)
+            got += await _read_to_end(ends, subscriber)
+            await publishing
+    assert [tick.number for tick in got] == list(range(len(got)))
+    assert not _dropped(ends.ledger(), "reader:test.*")
+    _balanced(ends.ledger())
+
+
+async def check_closing(path: Path) -> None:
+    """Closing drops what is queued, counted, lets a waiting publisher go, and further use is refused."""
+    async with path.open() as ends:
+        async with _subscribed(ends, capacity=3) as subscriber:
+            publishing = asyncio.create_task(ends.writer.call(_publish_forever(MANY)))
+            assert await _read(ends, subscriber, 2) == ticks(2)
+            await ends.reader.call(lambda _bus: subscriber.aclose())
+            await publishing
+            try:
+                await ends.reader.call(lambda _bus: subscriber.attach())
+            except ClosedError:
+                pass
+            else:
+                raise AssertionError("a closed subscriber was attached")
+    ledger = ends.ledger()
+    published = sum(route.published for route in ledger.routes)
+    assert _dropped(ledger, "reader:test.*") == {Cause.CLOSED: published - 2}
+    _balanced(ledger)
+
+
+async def check_late_subscriber(path: Path) -> None:
+    """A subscriber gets everything from the moment it is wired, and nothing from before."""
+    async with path.open() as ends:
+        async with _subscribed(ends) as early:
+            await _publish(ends, ticks(5))
+            async with _subscribed(ends, name="late") as late:
+                await _publish(ends, [Tick("a", n) for n in range(5, 9)])
+                assert [tick.number for tick in await _read_to_end(ends, late)] == [5, 6, 7, 8]
+                assert len(await _read_to_end(ends, early)) == 9
+    _balanced(ends.ledger())
+
+
+async def check_unread_is_counted(path: Path) -> None:
+    """What nobody is subscribed to is counted as such."""
+    async with path.open() as ends:
+        await _publish(ends, ticks(7))
+        ledger = ends.ledger()
+    assert [(stream.published, stream.unread) for stream in ledger.streams] == [(7, 7)]
+    _balanced(ledger)
+
+
+async def check_identity(path: Path) -> None:
+    """What arrives equals what was sent; by reference it is the same object."""
+    sent = Tick("a", 2**63)
+    async with path.open() as ends:
+        async with _subscribed(ends) as subscriber:
+            await _publish(ends, [sent])
+            (got,) = await _read(ends, subscriber, 1)
+    assert got == sent
+    assert (got is sent) is path.by_reference
+
+
+async def check_deliveries_identify_messages(path: Path) -> None:
+    """Every delivery carries the id of its message; sequences of a topic have no holes."""
+    async with path.open() as ends:
+        async with _subscribed(ends) as subscriber:
+            await _publish(ends, [*ticks(2), Tick("b", 0), Tick("a", 2)])
+
+            async def read(_bus: Bus) -> list[Any]:
+                found = []
+                async for delivery in subscriber.deliveries():
+                    found.append(delivery)
+                    if len(found) == 4:
+                        break
+                return found
+
+            deliveries = await ends.reader.call(read)
+    ids = sorted((d.topic, d.sequence, d.message.number) for d in deliveries)
+    assert ids == [("test.a", 1, 0), ("test.a", 2, 1), ("test.a", 3, 2), ("test.b", 1, 0)]
+    assert {d.source for d in deliveries} == {"writer"}
+    assert len({d.epoch for d in deliveries}) == 1
+
+
+async def check_publisher_mistakes(path: Path) -> None:
+    """What breaks the contract fails at the call and harms nobody."""
+    async with path.open() as ends:
+        async with _subscribed(ends) as subscriber:
+
+            async def publish(bus: Bus) -> int:
+                failures = 0
+                async with bus.publisher(Tick) as publisher:
+                    for wrong in (Tock("a", "x"), Tick("Not.A.Segment", 1), "text"):
+                        try:
+                            await publisher.publish(wrong)  # type: ignore[arg-type]
+                        except ContractError:
+                            failures += 1
+                    await publisher.publish(Tick("a", 1))
+                return failures
+
+            assert await ends.writer.call(publish) == 3
+            assert await _read_to_end(ends, subscriber) == [Tick("a", 1)]
+    _balanced(ends.ledger())
+
+
+CHECKS: tuple[Callable[[Path], Awaitable[None]], ...] = (
+    check_order_and_completeness,
+    check_batches,
+    check_wildcards,
+    check_types_stay_apart,
+    check_block,
+    check_drop_oldest,
+    check_drop_newest,
+    check_latest,
+    check_error,
+    check_slow_reader_stops_only_its_publisher,
+    check_cancelled_reader,
+    check_cancelled_publisher,
+    check_detach_loses_nothing,
+    check_closing,
+    check_late_subscriber,
+    check_unread_is_counted,
+    check_identity,
+    check_deliveries_identify_messages,
+    check_publisher_mistakes,
+)
+"""Every promise, in the order in which a new transport would want to meet them."""

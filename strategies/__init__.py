@@ -1,0 +1,1 @@
+"""Services that decide. They touch only the bus."""

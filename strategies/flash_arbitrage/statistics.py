@@ -1,0 +1,93 @@
+"""What the engine counts. Nothing that it leaves out is left out silently."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from strategies.flash_arbitrage.graph import CycleGraph
+from strategies.flash_arbitrage.pending import Pending
+
+
+@dataclass(frozen=True)
+class EngineStatistics:
+    """The engine's counters. They balance::
+
+    examined = screened_out + unpriced_gas + outranked + sized
+    sized    = unprofitable + below_minimum + over_limit + signals
+    """
+
+    events: int
+    """Messages of all three kinds."""
+    pools: int
+    cycles: int
+    cycles_over_limit: int
+    """Entries in pools' lists of cycles for which there was no room."""
+    examined: int
+    """Cycles looked at, once per event."""
+    screened_out: int
+    """Of them, those whose prices leave no profit, or none above gas."""
+    unpriced_gas: int
+    """Those with a profit before gas, which no known pool could quote in the start token."""
+    outranked: int
+    """Those which could not be among the best of their event."""
+    sized: int
+    """The rest, for which the best input was computed."""
+    unprofitable: int
+    """Sized, and nothing left after premium and gas."""
+    below_minimum: int
+    """Sized, and profitable by less than ``min_net_profit``."""
+    over_limit: int
+    """Sized and profitable, but not among the best of their event."""
+    signals: int
+    stale: int
+    """States older than the one held."""
+    waiting: int
+    """Swaps whose state has not come yet."""
+    swaps_given_up: int
+    """Swaps for which there was no room to wait."""
+    states_given_up: int
+    """States of unknown pools for which there was no room."""
+    refused: tuple[tuple[str, int], ...]
+    """Impossible states and descriptions by cause, in alphabetical order."""
+
+
+@dataclass(slots=True)
+class Counters:
+    """The counters while they count."""
+
+    events: int = 0
+    examined: int = 0
+    screened_out: int = 0
+    unpriced_gas: int = 0
+    outranked: int = 0
+    sized: int = 0
+    unprofitable: int = 0
+    below_minimum: int = 0
+    over_limit: int = 0
+    signals: int = 0
+    stale: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+
+    def frozen(self, graph: CycleGraph, pending: Pending) -> EngineStatistics:
+        """Their values now, with those that graph and stores hold."""
+        return EngineStatistics(
+            events=self.events,
+            pools=len(graph),
+            cycles=graph.cycles,
+            cycles_over_limit=graph.overflow,
+            examined=self.examined,
+            screened_out=self.screened_out,
+            unpriced_gas=self.unpriced_gas,
+            outranked=self.outranked,
+            sized=self.sized,
+            unprofitable=self.unprofitable,
+            below_minimum=self.below_minimum,
+            over_limit=self.over_limit,
+            signals=self.signals,
+            stale=self.stale,
+            waiting=pending.waiting,
+            swaps_given_up=pending.swaps_given_up,
+            states_given_up=pending.states_given_up,
+            refused=tuple(sorted(self.refused.items())),
+        )
