@@ -14,7 +14,9 @@ import structlog
 from blockbuster import blockbuster_ctx
 from hypothesis import settings
 
+from mycelium.observe.logs import configure_logging
 from mycelium.transport.sockets import shared_context
+from tests.systems import SmallSystem
 
 REPOSITORY = Path(__file__).parents[1]
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
@@ -35,7 +37,10 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         await pyfuncitem.obj(**arguments)
         return asyncio.all_tasks() - {asyncio.current_task()}
 
-    with blockbuster_ctx("mycelium"), asyncio.Runner() as runner:
+    with blockbuster_ctx("mycelium") as blockbuster, asyncio.Runner() as runner:
+        for function in blockbuster.functions.values():
+            # A traceback in the log reads source lines; it is rare, and the log would be poor without it.
+            function.can_block_in("linecache.py", {"checkcache", "updatecache", "lazycache"})
         left = runner.run(run())
     assert not left, f"tasks were left behind: {left}"
     return True
@@ -43,8 +48,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 @pytest.fixture(autouse=True)
 def _fresh_logging() -> Iterator[None]:
-    """Each test starts with structlog as it comes, whatever the one before configured."""
-    structlog.reset_defaults()
+    """Each test logs as a process of ours does, whatever the one before configured."""
+    configure_logging(level="debug")
     yield
     structlog.reset_defaults()
 
@@ -65,3 +70,11 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"recorded chain data is not there: {SHARED_DATA.relative_to(REPOSITORY.parent)}")
     return SHARED_DATA
+
+
+@pytest.fixture
+def small_system(tmp_path: Path) -> Iterator[SmallSystem]:
+    """A correct small system in files."""
+    system = SmallSystem(tmp_path)
+    yield system
+    system.forget()

@@ -14,26 +14,26 @@ wired = threading.Event()
 sent = [Tick("a", number) for number in range(3)]
 
 
-async def read(where: str) -> None:
-    async with Bus(where, network=network) as bus, bus.subscriber(Tick, name=where) as ticks:
-        wired.set()
-        got = [await anext(ticks) for _ in sent]
+def describe(where: str, got: list[Tick]) -> str:
     same = all(mine is theirs for mine, theirs in zip(sent, got, strict=True))
-    print(f"{where}: equal {got == sent}, the same objects {same}")
+    return f"{where}: equal {got == sent}, the same objects {same}"
+
+
+async def read_elsewhere() -> None:
+    async with Bus("elsewhere", network=network) as bus, bus.subscriber(Tick) as ticks:
+        wired.set()
+        print(describe("another thread", [await anext(ticks) for _ in sent]))
 
 
 async def main() -> None:
-    async with Bus("writer", network=network) as bus, bus.publisher(Tick) as publisher:
-        other = threading.Thread(target=lambda: asyncio.run(read("another thread")))
+    async with Bus("here", network=network) as bus, bus.subscriber(Tick) as ticks:
+        other = threading.Thread(target=lambda: asyncio.run(read_elsewhere()))
         other.start()
         await asyncio.to_thread(wired.wait)
-        here = asyncio.create_task(read("this event loop"))
-        await asyncio.sleep(0)  # the task's turn: it attaches its subscription
-        while len(bus.ledger().routes) < 0:
-            pass
-        await publisher.publish_many(sent)
-        await here
+        async with bus.publisher(Tick) as publisher:
+            await publisher.publish_many(sent)
         await asyncio.to_thread(other.join)
+        print(describe("this event loop", [await anext(ticks) for _ in sent]))
     print("balanced:", network.ledger().balanced)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
+import structlog
 import typer
 from rich.console import Console
 
@@ -24,6 +25,8 @@ from mycelium.observe.logs import LogFormat, configure_logging
 from mycelium.service.host import Host, Outcome, Placement, summary_of
 from mycelium.spec.check import check_placement
 from mycelium.topology.load import require_built
+
+log = structlog.get_logger("host")
 
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 128 + signal.SIGINT
@@ -80,7 +83,11 @@ def run(
         # After the bars have started: they take over standard error, so that lines and bars do not mix.
         configure_logging(level=level, form=log_format or LogFormat(values.logging.format), stream=sys.stderr)
         interrupts: list[signal.Signals] = []
-        outcome = asyncio.run(_host(hosted, clock, values.deployment.drain_seconds, view, interrupts))
+        try:
+            outcome = asyncio.run(_host(hosted, clock, values.deployment.drain_seconds, view, interrupts))
+        except asyncio.CancelledError:
+            log.warning("ended at once; what was not handled is lost")
+            raise typer.Exit(EXIT_INTERRUPTED) from None
     figures = summary_of(outcome, system.spec.counted)
     if summary is not None:
         _write(summary, figures)
@@ -129,6 +136,7 @@ def _signals(host: Host, interrupts: list[signal.Signals]) -> Iterator[None]:
     def received(number: signal.Signals) -> None:
         if number in interrupts and number is signal.SIGINT and task is not None:
             task.cancel()
+        log.info("stopping", signal=number.name, hint="Ctrl-C once more ends at once")
         interrupts.append(number)
         host.drain()
 

@@ -56,7 +56,7 @@ def check(
     _show(problems)
     if problems:
         raise typer.Exit(EXIT_DIFFERENT)
-    Console().print(
+    Console(soft_wrap=True).print(
         f"{spec}: {len(system.contracts)} contracts, {len(system.services)} services and "
         f"{len(topologies)} topologies agree with the code",
         highlight=False,
@@ -96,7 +96,7 @@ def lock(
         _show(problems)
         raise typer.Exit(EXIT_DIFFERENT)
     write_lock(path, next_lock(old, code.contracts))
-    Console().print(f"{path}: {len(code.contracts)} contracts recorded", highlight=False)
+    Console(soft_wrap=True).print(f"{path}: {len(code.contracts)} contracts recorded", highlight=False)
 
 
 @app.command()

@@ -49,7 +49,7 @@ def _message(detail: Any) -> str:
 
 def _unknown(name: str, known: Iterable[str]) -> str:
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     accepted = f"; accepted are {', '.join(names)}" if names else ""
     return f"is not a known key{hint}{accepted}"
@@ -58,12 +58,16 @@ def _unknown(name: str, known: Iterable[str]) -> str:
 def _keys_beside(model: type[BaseModel], location: tuple[str | int, ...]) -> list[str]:
     """The keys that the table holding ``location``'s last part accepts."""
     current: Any = model
+    is_key_of_dict = False
     for part in location[:-1]:
-        if isinstance(part, int):
+        if isinstance(part, int) or is_key_of_dict:
+            is_key_of_dict = False
             continue
         if not (isinstance(current, type) and issubclass(current, BaseModel)) or part not in current.model_fields:
             return []
-        current = _model_inside(current.model_fields[part].annotation)
+        annotation = current.model_fields[part].annotation
+        is_key_of_dict = get_origin(annotation) is dict
+        current = _model_inside(annotation)
     if isinstance(current, type) and issubclass(current, BaseModel):
         return [field.alias or name for name, field in current.model_fields.items()]
     return []

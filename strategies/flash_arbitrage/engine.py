@@ -113,6 +113,11 @@ class Engine:
         refusals, self._refusals = self._refusals, []
         return refusals
 
+    @property
+    def stale(self) -> int:
+        """How many states were dropped because a newer one was held."""
+        return self._counters.stale
+
     def statistics(self) -> EngineStatistics:
         """The counters as they are now."""
         return self._counters.frozen(self._graph, self._pending)

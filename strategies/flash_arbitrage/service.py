@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
 from contracts.market import PoolMetadata, PoolSync, SwapEvent
 from contracts.signals import ArbitrageSignal
 from mycelium.service import Service, ServiceContext, handles
-from strategies.flash_arbitrage.engine import Engine
+from strategies.flash_arbitrage.engine import Engine, Refusal
 from strategies.flash_arbitrage.settings import FlashArbitrageSettings
 from strategies.flash_arbitrage.statistics import EngineStatistics
 
@@ -35,28 +35,36 @@ class FlashArbitrage(Service[FlashArbitrageSettings]):
     @handles(PoolMetadata)
     async def on_metadata(self, event: PoolMetadata) -> None:
         """Take in a pool."""
-        await self._take_in("pool_metadata", self._engine.on_metadata(event))
+        signals = self._engine.on_metadata(event)
+        self._book("pool_metadata", self._engine.take_refusals())
+        await self._publish_all(signals)
 
     @handles(PoolSync)
     async def on_sync(self, event: PoolSync) -> None:
         """Take over a pool's state."""
-        await self._take_in("pool_state", self._engine.on_sync(event))
+        stale = self._engine.stale
+        signals = self._engine.on_sync(event)
+        if self._engine.stale > stale:
+            self.intake("pool_state").ignore("older than the one held")
+        else:
+            self._book("pool_state", self._engine.take_refusals())
+        await self._publish_all(signals)
 
     @handles(SwapEvent)
     async def on_swap(self, event: SwapEvent) -> None:
         """Look for profit."""
-        for signal in self._engine.on_swap(event):
-            await self.publish(signal)
+        await self._publish_all(self._engine.on_swap(event))
 
     async def stop(self) -> None:
         """Leave the counters in the log."""
         self.log.info("statistics", **asdict(self.statistics()))
 
-    async def _take_in(self, intake: str, signals: Iterable[ArbitrageSignal]) -> None:
-        refusals = self._engine.take_refusals()
+    def _book(self, intake: str, refusals: Sequence[Refusal]) -> None:
         for refusal in refusals:
             self.intake(intake).refuse(*refusal)
         if not refusals:
             self.intake(intake).accept()
+
+    async def _publish_all(self, signals: Iterable[ArbitrageSignal]) -> None:
         for signal in signals:
             await self.publish(signal)

