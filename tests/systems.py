@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-CONTRACTS = '''
+CONTRACTS = """
 from mycelium import Message
 
 
@@ -18,9 +18,9 @@ class Pong(Message, type_id=2, topic="pong.{lane}"):
     lane: str
     number: int
     note: str = ""
-'''
+"""
 
-SERVICES = '''
+SERVICES = """
 from pydantic import BaseModel, ConfigDict
 
 from mycelium.service import NoSettings, Service, handles
@@ -55,7 +55,7 @@ class Ponger(Service[NoSettings]):
     @handles(Pong, "pong.a")
     async def on_pong(self, pong):
         pass
-'''
+"""
 
 SPEC = """
 system: test

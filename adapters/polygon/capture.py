@@ -246,7 +246,7 @@ def write_capture(path: Path, header: Header, lines: Iterable[Mapping[str, Any] 
     try:
         with partial.open("wb") as raw:
             # Name and time would make each file different.
-            packed = gzip.GzipFile("", "wb", 9, raw, mtime=None) if path.name.endswith(".gz") else None
+            packed = gzip.GzipFile("", "wb", 9, raw, mtime=0) if path.name.endswith(".gz") else None
             target: Any = raw if packed is None else packed
             target.write(_compact(header_to_json(header)))
             for line in lines:

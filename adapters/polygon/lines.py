@@ -174,7 +174,7 @@ def _salvaged(member: zlib._Decompress, data: bytes) -> Iterator[bytes]:
             byte = member.decompress(data, 1)
         except zlib.error:
             return
-        if not byte and not member.unconsumed_tail:
+        if not byte:
             return
         yield byte
         data = member.unconsumed_tail

@@ -29,13 +29,14 @@ def configure_logging(
     """
     out = stream if stream is not None else sys.stderr
     rendering: list[structlog.typing.Processor]
+    # No local variables in tracebacks: they may hold what must not be logged.
     if form is LogFormat.JSON:
-        rendering = [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        tracebacks = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        rendering = [structlog.processors.ExceptionRenderer(tracebacks), structlog.processors.JSONRenderer()]
     else:
         rendering = [
             structlog.dev.ConsoleRenderer(
                 colors=out.isatty(),
-                # Not the rich one: it prints local variables, and those may hold what must not be logged.
                 exception_formatter=structlog.dev.plain_traceback,
             )
         ]

@@ -34,6 +34,7 @@ class ManualClock:
 
     async def advance(self, seconds: float) -> None:
         """Move on, waking each sleeper at its time, in order, and let it run until it waits again."""
+        await asyncio.sleep(0)  # what is already due runs before the time moves
         target = self._now + round(seconds * 1e9)
         while self._sleepers and self._sleepers[0][0] <= target:
             self._now, _, waiter = heapq.heappop(self._sleepers)

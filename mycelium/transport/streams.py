@@ -17,7 +17,9 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
+
+import msgspec
 
 from mycelium.core.ledger import RouteEntry, StreamEntry, Tally
 from mycelium.core.message import Contract
@@ -39,8 +41,8 @@ class StreamId:
     topic: str
 
 
-class Item(NamedTuple):
-    """A message on its way into a queue.
+class Item(msgspec.Struct, frozen=True, gc=False):
+    """A message on its way into a queue. A struct outside the garbage collector's sight: one is made per delivery.
 
     Args:
         message: the object itself.

@@ -37,10 +37,7 @@ class GasPricer:
         native = self._settings.wrapped_native
         if wei == 0 or token.address == native:
             return wei
-        best: tuple[int, int] | None = None  # depth, cost
-        for pool in self._graph.between(token.address, native):
-            sold = int(pool.token1.address == token.address)
-            if pool.usable and (best is None or pool.depth(1 - sold) > best[0]):
-                cost = pool.amount_in(sold, wei)
-                best = best if cost is None else (pool.depth(1 - sold), cost)
-        return None if best is None else best[1]
+        sold = int(token.address > native)  # token 0 has the smaller address
+        pools = [pool for pool in self._graph.between(token.address, native) if pool.usable]
+        pools.sort(key=lambda pool: pool.depth(1 - sold), reverse=True)  # stable: equals stay in order of arrival
+        return next((cost for pool in pools if (cost := pool.amount_in(sold, wei)) is not None), None)

@@ -40,7 +40,13 @@ def _run(command: str, directory: Path) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "mycelium", *words],
         cwd=directory,
-        env={**environment, "PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "80", **variables},
+        env={
+            **environment,
+            "PYTHONPATH": str(REPOSITORY),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "COLUMNS": "80",
+            **variables,
+        },
         stdout=subprocess.PIPE,
         text=True,
         timeout=60,

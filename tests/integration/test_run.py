@@ -93,7 +93,11 @@ def test_a_service_that_only_reacts_waits_for_the_signal(small_system: SmallSyst
 
 
 def test_a_second_ctrl_c_ends_at_once(small_system: SmallSystem) -> None:
-    small_system.change(small_system.services, "await self.publish(Pong", "import asyncio; await asyncio.Event().wait()\n        await self.publish(Pong")
+    small_system.change(
+        small_system.services,
+        "await self.publish(Pong",
+        "import asyncio; await asyncio.Event().wait()\n        await self.publish(Pong",
+    )
     small_system.change(small_system.topology, "[[bundles]]", "drain_seconds = 600\n\n[[bundles]]")
     process = started(small_system)
     process.send_signal(signal.SIGINT)
@@ -106,7 +110,11 @@ def test_a_second_ctrl_c_ends_at_once(small_system: SmallSystem) -> None:
 
 
 def test_draining_that_takes_too_long_is_an_error_and_counted(small_system: SmallSystem) -> None:
-    small_system.change(small_system.services, "await self.publish(Pong", "import asyncio; await asyncio.Event().wait()\n        await self.publish(Pong")
+    small_system.change(
+        small_system.services,
+        "await self.publish(Pong",
+        "import asyncio; await asyncio.Event().wait()\n        await self.publish(Pong",
+    )
     small_system.change(small_system.topology, "[[bundles]]", "drain_seconds = 0.2\n\n[[bundles]]")
     summary = small_system.root / "summary.json"
     result = mycelium("run", "-c", small_system.topology, "--summary", summary)
@@ -119,7 +127,9 @@ def test_draining_that_takes_too_long_is_an_error_and_counted(small_system: Smal
 
 
 def test_a_service_that_fails_is_named_and_its_error_told(small_system: SmallSystem) -> None:
-    small_system.change(small_system.services, "for number in range", "raise OSError('no cable')\n        for number in range")
+    small_system.change(
+        small_system.services, "for number in range", "raise OSError('no cable')\n        for number in range"
+    )
     result = mycelium("run", "-c", small_system.topology)
     assert result.returncode == 1
     assert "service pinger failed: OSError: no cable" in result.stderr

@@ -133,7 +133,7 @@ class Endless(Source):
 async def run_until_draining(host: Host, ready: Callable[[], bool]) -> Outcome:
     running = asyncio.create_task(host.run())
     async with asyncio.timeout(10):
-        while not ready():
+        while not ready():  # noqa: ASYNC110 - the condition is on the services' own state
             await asyncio.sleep(0)
     host.drain()
     return await running

@@ -42,7 +42,9 @@ def test_a_changed_contract_field_names_both_sides(small_system: SmallSystem) ->
     small_system.change(small_system.contracts, "lane: str\n    number: int\n\n", "lane: str\n    number: str\n\n")
     result = check(small_system, locked=False)
     assert result.exit_code == 1
-    assert f"contracts.Ping.fields.number = 'int': {small_system.package}.contracts.Ping says number: str" in result.stderr
+    assert (
+        f"contracts.Ping.fields.number = 'int': {small_system.package}.contracts.Ping says number: str" in result.stderr
+    )
     assert "system.lock: contracts.Ping.fields.1 = 'number: int': the code says 'number: str'" in result.stderr
 
 
@@ -50,7 +52,12 @@ CASES = {
     "type id": ("contracts", "type_id=1,", "type_id=9,", "contracts.Ping.type_id = 1: {package}.contracts.Ping says"),
     "topic": ("contracts", '"ping.{lane}"', '"pings.{lane}"', "contracts.Ping.topic = 'ping.{lane}': "),
     "new field": ("contracts", 'note: str = ""', 'note: str = ""\n    more: int = 1', "fields.more: is missing here"),
-    "gone field": ("contracts", '\n    note: str = ""', "", "fields.note = \"str = ''\": {package}.contracts.Pong has no"),
+    "gone field": (
+        "contracts",
+        '\n    note: str = ""',
+        "",
+        "fields.note = \"str = ''\": {package}.contracts.Pong has no",
+    ),
     "field order": (
         "spec",
         "{lane: str, number: int}",
@@ -75,19 +82,44 @@ CASES = {
         "subscribes: [Pong]",
         "services.pinger.subscribes: has Pong on pong.*, which is not among what {package}.services.Pinger declares",
     ),
-    "unknown contract": ("spec", "publishes: [Ping]", "publishes: [Ping, Pang]", "= 'Pang': is no contract of this spec"),
+    "unknown contract": (
+        "spec",
+        "publishes: [Ping]",
+        "publishes: [Ping, Pang]",
+        "= 'Pang': is no contract of this spec",
+    ),
     "unknown dependency": ("spec", "depends_on: []", "depends_on: [nobody]", "= 'nobody': is no service of this spec"),
     "shared type id": ("spec", "type_id: 2", "type_id: 1", "contracts.Pong.type_id = 1: is Ping's already"),
     "no writer": ("spec", "publishes: [Ping]", "publishes: []", "contracts.Ping: no service publishes it"),
     "no reader": ("spec", "[Ping, {contract: Pong, pattern: pong.a}]", "[Ping]", "Pong: no service subscribes to it"),
-    "dead pattern": ("spec", "pattern: pong.a", "pattern: pung.a", "matches no topic of Pong, which travels on pong.{lane}"),
+    "dead pattern": (
+        "spec",
+        "pattern: pong.a",
+        "pattern: pung.a",
+        "matches no topic of Pong, which travels on pong.{lane}",
+    ),
     "wrong pattern": ("spec", "pattern: pong.a", "pattern: pong.>.a", "'>' stands for the rest"),
     "counted": ("spec", "events: [Ping]", "events: [Pang]", "counted.events = 'Pang': is no contract"),
     "left out": ("topology", '["pinger", "ponger"]', '["pinger"]', "bundles: places no ponger, which system.yaml has"),
-    "unknown placed": ("topology", '"ponger"]', '"ponger", "x"]', "bundles.0.services = 'x': is no service of system.yaml"),
+    "unknown placed": (
+        "topology",
+        '"ponger"]',
+        '"ponger", "x"]',
+        "bundles.0.services = 'x': is no service of system.yaml",
+    ),
     "settings of nobody": ("topology", "[services.pinger]", "[services.pingu]", "services.pingu: is no service of"),
-    "wrong setting": ("topology", "how_many = 25", 'how_many = "x"', "services.pinger.how_many = 'x': should be a valid"),
-    "unknown setting": ("topology", "how_many = 25", "howmany = 2", "howmany: is not a known key; did you mean 'how_many'"),
+    "wrong setting": (
+        "topology",
+        "how_many = 25",
+        'how_many = "x"',
+        "services.pinger.how_many = 'x': should be a valid",
+    ),
+    "unknown setting": (
+        "topology",
+        "how_many = 25",
+        "howmany = 2",
+        "howmany: is not a known key; did you mean 'how_many'",
+    ),
 }
 
 

@@ -57,7 +57,7 @@ def test_a_topology_is_read_whole_and_stays_as_it_is(write: Path) -> None:
     assert values.services == {"a": {"speed": 3}}
     assert loaded.spec_path == write.parents[1] / "system.yaml"
     with pytest.raises(ValueError, match="frozen"):
-        values.deployment = values.deployment
+        setattr(values, "deployment", values.deployment)  # noqa: B010 - mypy would refuse the assignment
 
 
 def test_the_environment_overrides_the_file(write: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,10 +73,9 @@ def test_the_environment_overrides_the_file(write: Path, monkeypatch: pytest.Mon
 def test_a_mistake_in_the_environment_names_the_variable(write: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write.write_text(GOOD)
     monkeypatch.setenv("MYCELIUM_DEPLOYMENT__MODE", "clustered")
-    assert complaints(write) == [
-        "environment variable MYCELIUM_DEPLOYMENT__MODE: deployment.mode = 'clustered': "
-        "should be 'monolith', 'bundled' or 'distributed'"
-    ]
+    (complaint,) = complaints(write)
+    assert complaint.startswith("environment variable MYCELIUM_DEPLOYMENT__MODE: deployment.mode = 'clustered': ")
+    assert complaint.endswith("should be 'monolith', 'bundled' or 'distributed'")
 
 
 def test_a_list_in_the_environment_that_is_no_json_is_named(write: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -176,6 +176,23 @@ def test_impossible_values(make: Callable[[], Log], match: str) -> None:
         decode(make())
 
 
+def test_the_limits_are_those_of_the_contracts() -> None:
+    assert decode(samples.v2_sync(2**112 - 1, 2**112 - 1)) == V2Sync(2**112 - 1, 2**112 - 1)
+    assert decode(samples.v3_initialize(4295128739, -887272)) == V3Initialize(4295128739, -887272)
+    highest = 1461446703485210103287273052203988822378723970341
+    assert decode(samples.v3_initialize(highest, 887272)) == V3Initialize(highest, 887272)
+    for log in (
+        samples.v2_sync(2**112, 0),
+        samples.v3_initialize(4295128738),
+        samples.v3_initialize(highest + 1),
+        samples.v3_initialize(tick=887273),
+        samples.v3_initialize(tick=-887273),
+        samples.v3_swap(1, -1, liquidity=2**128),
+    ):
+        with pytest.raises(ImpossibleState):
+            decode(log)
+
+
 def test_an_address_with_more_than_20_bytes_is_malformed() -> None:
     log = VALID["v2 swap"]
     with pytest.raises(MalformedLog, match="no address"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -96,6 +97,19 @@ def test_one_row(tmp_path: Path) -> None:
     assert isinstance(entry, Entry)
     assert (entry.log.block, entry.log.log_index, entry.log.timestamp) == (23353830, 3, 1641340802)
     assert len(entry.log.topics) == 3
+
+
+def test_times_are_utc_wherever_the_machine_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "l.csv").write_text(f"{HEAD}\n{ROW}\n")
+    monkeypatch.setenv("TZ", "Asia/Kolkata")
+    time.tzset()
+    try:
+        (entry,) = read(tmp_path / "l.csv")
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert isinstance(entry, Entry)
+    assert entry.log.timestamp == 1641340802
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,12 @@ def test_from_transfers_if_the_formula_holds_exactly(path: Path) -> None:
     assert (before(rebuilt), rebuilt.basis) == ((R0, R1), Basis.TRANSFERS)
 
 
+def test_a_swap_paid_in_both_tokens_is_not_proven_by_its_transfers(path: Path) -> None:
+    paid = transfer(TOKEN0, PAIR, IN), transfer(TOKEN1, PAIR, 5)
+    (rebuilt,) = block(path, run(*paid, swap(0, OUT, R0 + IN, R1 - OUT + 5))).swaps
+    assert rebuilt.basis is None
+
+
 def test_a_token_that_takes_a_fee_on_transfer_is_not_believed(path: Path) -> None:
     received = IN * 98 // 100
     out = amount_out(received, R0, R1)
