@@ -37,8 +37,8 @@ class Bus:
     """
 
     def __init__(self, name: str, *, network: Network | None = None, clock: Clock | None = None) -> None:
-        self.name = check_topic(name)
-        self.network = network if network is not None else Network()
+        self.name: str = check_topic(name)
+        self.network: Network = network if network is not None else Network()
         self.clock: Clock = clock if clock is not None else SystemClock()
         self._exchange: Exchange | None = None
         self._epoch = 0

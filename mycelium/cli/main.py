@@ -15,7 +15,7 @@ from mycelium.core.errors import ConfigError, MyceliumError
 
 EXIT_USAGE = 2
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -23,7 +23,7 @@ from mycelium.service.service import Progress
 
 LOG_EVERY_NS = 5_000_000_000
 
-log = structlog.get_logger("host")
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger("host")
 
 
 class ProgressView:

@@ -26,7 +26,7 @@ from mycelium.service.host import Host, Outcome, Placement, summary_of
 from mycelium.spec.check import check_placement
 from mycelium.topology.load import require_built
 
-log = structlog.get_logger("host")
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger("host")
 
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 128 + signal.SIGINT

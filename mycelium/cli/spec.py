@@ -24,7 +24,7 @@ from mycelium.spec.lock import (
 from mycelium.spec.model import SystemSpec, load_spec
 from mycelium.topology.load import SPEC_NAME, load_topology
 
-app = typer.Typer(no_args_is_help=True, help="Hold code and topologies to system.yaml.")
+app: typer.Typer = typer.Typer(no_args_is_help=True, help="Hold code and topologies to system.yaml.")
 
 SpecOption = Annotated[Path, typer.Option("--spec", help="The spec.", envvar="MYCELIUM_SPEC")]
 DEFAULT_SPEC = Path(SPEC_NAME)

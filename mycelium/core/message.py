@@ -231,7 +231,7 @@ class PayloadCodec(Generic[M]):
     """Turns messages of one class into payload bytes and back: a msgpack array of messages."""
 
     def __init__(self, message_type: type[M]) -> None:
-        self.contract = contract_of(message_type)
+        self.contract: Contract = contract_of(message_type)
         self._encode = msgspec.msgpack.Encoder(enc_hook=_encode_hook).encode
         self._decode = msgspec.msgpack.Decoder(list[message_type], dec_hook=_decode_hook).decode  # type: ignore[valid-type]
 

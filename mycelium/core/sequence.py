@@ -81,8 +81,8 @@ class SequenceTracker:
     __slots__ = ("epoch", "expected")
 
     def __init__(self) -> None:
-        self.epoch = -1
-        self.expected = 0
+        self.epoch: int = -1
+        self.expected: int = 0
 
     def expect(self, epoch: int, sequence: int) -> None:
         """Follow ``epoch`` from ``sequence`` on: what a reader knows that was told where it joined."""

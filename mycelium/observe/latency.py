@@ -16,8 +16,8 @@ class LatencyHistogram:
 
     def __init__(self) -> None:
         self._buckets: dict[int, int] = {}
-        self.count = 0
-        self.maximum = 0
+        self.count: int = 0
+        self.maximum: int = 0
 
     def record(self, nanoseconds: int) -> None:
         """Count one duration. A negative one, from a clock that was set back, counts as 0."""

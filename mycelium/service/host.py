@@ -21,7 +21,7 @@ from mycelium.service.runner import ServiceRunner
 from mycelium.service.service import Progress, Service, ServiceContext
 from mycelium.transport.exchange import Network
 
-log = structlog.get_logger("host")
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger("host")
 
 
 @dataclass(frozen=True)

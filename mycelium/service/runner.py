@@ -40,10 +40,10 @@ class ServiceRunner:
 
     def __init__(self, service: Service[Any], on_fatal: Callable[[], None]) -> None:
         self.service = service
-        self.state = HealthState.CREATED
-        self.waiting = LatencyHistogram()
+        self.state: HealthState = HealthState.CREATED
+        self.waiting: LatencyHistogram = LatencyHistogram()
         """From publish to the handler's start, ns."""
-        self.handling = LatencyHistogram()
+        self.handling: LatencyHistogram = LatencyHistogram()
         """From the handler's start to its end, ns."""
         self._on_fatal = on_fatal
         self._log = structlog.get_logger("host").bind(service=service.name)

@@ -34,7 +34,7 @@ ConfigPath = Annotated[Path, AfterValidator(_beside_config)]
 class NoSettings(BaseModel):
     """The settings of a service that has none."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
 
 
 S = TypeVar("S", bound=BaseModel)
@@ -102,7 +102,7 @@ class Service(Generic[S]):
 
     def __init__(self, settings: S, context: ServiceContext) -> None:
         self.settings = settings
-        self.log = structlog.get_logger(self.name).bind(service=self.name)
+        self.log: structlog.typing.FilteringBoundLogger = structlog.get_logger(self.name).bind(service=self.name)
         self._context = context
         self._publishers: dict[type[Message], Publisher[Any]] = {}
         self._intakes: dict[str, Intake] = {}

@@ -33,7 +33,7 @@ from mycelium.transport.queues import BoundedQueue
 from mycelium.transport.sockets import HIGH_WATER_MARK, FrameReceiver, FrameSender, shared_context
 from mycelium.transport.streams import Route, Sink, Stream, StreamId
 
-log = structlog.get_logger(__name__)
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 
 # How long another thread's event loop may take to answer. Chosen by us: a loop that is blocked for
 # this long could not be called running.
@@ -111,7 +111,7 @@ class Network:
 
     def __init__(self, *, high_water_mark: int = HIGH_WATER_MARK) -> None:
         self.high_water_mark = high_water_mark
-        self.lock = threading.Lock()
+        self.lock: threading.Lock = threading.Lock()
         self._number = next(self._numbers)
         self._exchanges: list[Exchange] = []
         self._subscriptions: list[Subscription] = []

@@ -22,7 +22,7 @@ from mycelium.core.sequence import Gap, Overlap, Verdict
 from mycelium.transport.sockets import FrameSender
 from mycelium.transport.streams import Item, Route, Stream, Waiting
 
-log = structlog.get_logger(__name__)
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 
 # Measured on the design's prototype: between 64 and 256 messages a frame the cost per message no
 # longer falls, and a frame of 256 market events stays near 64 KiB.
@@ -236,9 +236,9 @@ class Inbound:
         self._routes = routes
         self._codec = codec
         self._on_handled = on_handled
-        self.is_busy = False
+        self.is_busy: bool = False
         """Whether a frame is half handled, waiting for room in a queue."""
-        self.refused = Tally()
+        self.refused: Tally = Tally()
         """Frames that could not be read, by cause."""
 
     def on_frame(self, frame: bytes) -> Awaitable[None] | None:

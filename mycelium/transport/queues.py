@@ -32,8 +32,8 @@ class BoundedQueue:
     policy = QueuePolicy.BLOCK
 
     def __init__(self, name: str, capacity: int) -> None:
-        self.name = name
-        self.capacity = capacity
+        self.name: str = name
+        self.capacity: int = capacity
         self.items: deque[Item] = deque()
         self._waiting: deque[Waiting] = deque()
         self._getter: asyncio.Future[None] | None = None

@@ -68,7 +68,7 @@ class Waiting:
     __slots__ = ("_settled", "_withdraw", "message", "room")
 
     def __init__(self, message: Any, withdraw: Callable[[Waiting], None]) -> None:
-        self.message = message
+        self.message: Any = message
         self.room: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._withdraw = withdraw
         self._settled = False
@@ -113,10 +113,10 @@ class Stream:
     __slots__ = ("contract", "id", "sequence", "sinks", "unread")
 
     def __init__(self, id: StreamId, contract: Contract) -> None:  # noqa: A002 - the stream's own name for it
-        self.id = id
-        self.contract = contract
-        self.sequence = 0
-        self.unread = 0
+        self.id: StreamId = id
+        self.contract: Contract = contract
+        self.sequence: int = 0
+        self.unread: int = 0
         # Replaced as a whole, never changed in place: a publisher may stand in the middle of it.
         self.sinks: tuple[Sink, ...] = ()
 
@@ -140,14 +140,14 @@ class Route:
     __slots__ = ("delivered", "dropped", "holes_from", "joined", "left", "name", "queue", "stream", "tracker")
 
     def __init__(self, stream: Stream, queue: DeliveryQueue, joined: int, name: str) -> None:
-        self.stream = stream
-        self.queue = queue
-        self.joined = joined
-        self.name = name
+        self.stream: Stream = stream
+        self.queue: DeliveryQueue = queue
+        self.joined: int = joined
+        self.name: str = name
         self.left: int | None = None
-        self.delivered = 0
-        self.dropped = Tally()
-        self.tracker = SequenceTracker()
+        self.delivered: int = 0
+        self.dropped: Tally = Tally()
+        self.tracker: SequenceTracker = SequenceTracker()
         self.tracker.expect(stream.id.epoch, joined + 1)
         # For a stream of another thread: what will never come and no frame has revealed yet, by cause.
         self.holes_from: Callable[[int], Mapping[str, int]] | None = None

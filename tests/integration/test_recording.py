@@ -6,6 +6,8 @@ Needs what ``tools/install-system-parts`` installs.
 from __future__ import annotations
 
 import gzip
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -90,6 +92,16 @@ def test_the_shipped_capture_is_what_the_script_records(tools: Tools, tmp_path: 
     shipped = REPOSITORY / "adapters" / "polygon" / "captures" / "demo.jsonl.gz"
     # Unpacked: another zlib may pack the same lines into other bytes.
     assert gzip.decompress((tmp_path / "demo.jsonl.gz").read_bytes()) == gzip.decompress(shipped.read_bytes())
+
+
+def test_the_command(tools: Tools, tmp_path: Path) -> None:
+    out = tmp_path / "capture.jsonl.gz"
+    command = [sys.executable, "-m", "adapters.polygon", "record", "--blocks", "2", "--out", str(out)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "the state of all 12 pools agrees with the node" in done.stderr
+    with CaptureReader(out) as reader:
+        assert len(list(reader)) > 20
 
 
 def test_the_nodes_own_hash_agrees_with_ours(tools: Tools) -> None:

@@ -2,7 +2,8 @@
 
 from adapters.polygon.importers.arbitrage import RecordedArbitrage, RecordedHop, find_arbitrages
 from adapters.polygon.importers.block import BlockReplay, Opening, read_block, satisfies_k
-from adapters.polygon.importers.trades import Basis, Kind, RebuiltSwap, Trade, TradeFinder
+from adapters.polygon.importers.swaps import Basis, Kind, RebuiltSwap, Trade
+from adapters.polygon.importers.trades import TradeFinder
 
 __all__ = [
     "Basis",

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from operator import attrgetter
 
-from adapters.polygon.importers.trades import Kind, Trade
+from adapters.polygon.importers.swaps import Kind, Trade
 from contracts.values import Address
 
 TOLERANCE_PERCENT = 1

@@ -11,8 +11,9 @@ import msgspec
 from adapters.polygon.decode import V2_SWAP, V2_SYNC, words
 from adapters.polygon.importers.arbitrage import RecordedArbitrage, find_arbitrages
 from adapters.polygon.importers.pairs import UNKNOWN_VENUE, V2_FEES_PIPS, pair_metadata
+from adapters.polygon.importers.swaps import RebuiltSwap, Trade
 from adapters.polygon.importers.traces import read_traces
-from adapters.polygon.importers.trades import RebuiltSwap, Trade, TradeFinder
+from adapters.polygon.importers.trades import TradeFinder
 from adapters.polygon.logs import Log
 from adapters.polygon.naming import instrument_of
 from contracts.market import PoolMetadata

@@ -54,10 +54,11 @@ def test_an_input_moves_the_price_no_further_than_it_pays_for(
 
 
 def test_beyond_256_bits_token_0_is_priced_with_less_precision() -> None:
-    # 2**128 · 2**159 does not fit a word: the chain then rounds L·2**96 / P down before it adds the amount.
-    price, liquidity, amount = 2**159 + 12345, 10**30 + 7, 2**128
+    # 2**98 · 2**159 does not fit a word: the chain then rounds L·2**96 / P down before it adds the amount.
+    price, liquidity, amount = 2**159 + 12345, 2**128 - 1, 2**98 + 1
     numerator = liquidity * Q96
     coarse = ceil(Fraction(numerator, numerator // price + amount))
+    assert coarse != ceil(Fraction(numerator * price, numerator + amount * price))
     assert next_price_from_input(price, liquidity, amount, zero_for_one=True) == coarse
 
 

@@ -12,8 +12,9 @@ from strategies.flash_arbitrage.search import Opportunity, Search
 from strategies.flash_arbitrage.settings import FlashArbitrageSettings
 from strategies.flash_arbitrage.sizing import best_input
 from strategies.flash_arbitrage.statistics import Counters
+from strategies.flash_arbitrage.ticks import sqrt_ratio_at_tick
 from tests.unit.strategies.flash_arbitrage.markets import Market, markets
-from tests.unit.strategies.flash_arbitrage.reference import token, v2_pool, v2_state
+from tests.unit.strategies.flash_arbitrage.reference import token, v2_pool, v2_state, v3_pool, v3_state
 
 ONE, TWO, THREE = token(1), token(2), token(3)
 
@@ -25,8 +26,9 @@ def triangles(draw: st.DrawFn) -> tuple[list[PoolMetadata], list[PoolSync]]:
     for number, pair in enumerate([(ONE, TWO), (TWO, THREE), (ONE, THREE)] * draw(st.integers(1, 3))):
         pool = v2_pool(number, *pair, draw(st.sampled_from((0, 500, 3000))))
         reserve = draw(st.integers(10**3, 10**24))
-        # 1.003009027081243 is 1 / 0.997: such a gap and one fee of 0.3 % cancel, but for the last digits.
-        gap = draw(st.one_of(st.sampled_from((1.0, 1.003009027081243, 1 / 1.003009027081243)), st.floats(0.99, 1.01)))
+        # 1 / 0.997 and one fee of 0.3 % cancel, but for the last digits; beside it lies the smallest profit there is.
+        hair = draw(st.sampled_from((0.0, 1e-12, 1e-9, 1e-7, 1e-6)))
+        gap = draw(st.one_of(st.sampled_from((1 + hair, (1 + hair) / 0.997, 0.997 - hair)), st.floats(0.99, 1.01)))
         pools.append(pool)
         states.append(v2_state(pool, reserve, max(1, int(reserve * gap))))
     return pools, states
@@ -137,3 +139,21 @@ def test_gas_without_a_price_is_counted_and_not_signalled() -> None:
     assert nothing == []
     assert counters.unpriced_gas == 1
     assert len(search(graph, settings_with(0, 0, 4), pools[0])[0]) == 1
+
+
+def test_a_narrow_range_does_not_displace_what_is_really_better() -> None:
+    """A v3 pool has the wider gap, and so the higher bound, but its range ends before there is much to gain."""
+    wide, narrow, third = v2_pool(0, ONE, TWO), v3_pool(1, ONE, TWO, 500, 1), v2_pool(2, ONE, TWO)
+    pools = [wide, narrow, third]
+    states = [
+        v2_state(wide, 10**21, 10**21),
+        v3_state(narrow, sqrt_ratio_at_tick(1000) + 1, 10**21, 1000),
+        v2_state(third, 10**21, 105 * 10**19),
+    ]
+    graph = graph_of(pools, states)
+    everything, _ = search(graph, settings_with(0, 0, 9), wide)
+    (best,), counters = search(graph, settings_with(0, 0, 1), wide)
+    assert len(everything) == 2
+    assert [pool.address for pool, _ in best.cycle.legs] == [third.pool, wide.pool]
+    assert best.order == min(item.order for item in everything)
+    assert counters.over_limit == 1

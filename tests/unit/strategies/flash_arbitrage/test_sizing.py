@@ -7,12 +7,18 @@ from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 
 from contracts.market import PoolMetadata, PoolSync, Protocol
+from strategies.flash_arbitrage.pools import make_pool
 from strategies.flash_arbitrage.sizing import Sizing, backward, best_input, flash_premium, forward
 from strategies.flash_arbitrage.ticks import range_around
 from tests.unit.strategies.flash_arbitrage.markets import Market, markets
 from tests.unit.strategies.flash_arbitrage.reference import (
     chain_out,
     pool_out,
+    token,
+    v2_pool,
+    v2_state,
+    v3_pool,
+    v3_state,
 )
 
 PREMIUMS = st.sampled_from((0, 5, 9, 30))
@@ -182,3 +188,30 @@ def test_no_amount_near_the_optimum_of_two_pools_is_better_by_more_than_5_units(
     sized = (forward(legs, amount) for amount in candidates if amount)
     best = max(way[-1] - way[0] - flash_premium(way[0], premium_bps) for way in sized if way)
     assert best <= sizing.profit + 5
+
+
+def test_where_a_range_ends_as_much_is_sold_as_it_takes() -> None:
+    """WETH for USDC and back; the v3 pool's range ends between an even input and the optimum."""
+    usdc, weth = token(1, 6), token(2, 18)
+    pair, concentrated = v2_pool(0, usdc, weth), v3_pool(1, usdc, weth)
+    end, _ = range_around(198_070, 10)
+    # 6250000 units of USDC behind the price, which is 0.04 % above the end: about 1250 units of its root to go.
+    price = end + end // 2_500
+    liquidity = 6_250_000 * price // 2**96
+    state = v3_state(concentrated, price, liquidity, 198_073)
+    legs = []
+    reserve = 660_000
+    for pool, held in (
+        (pair, v2_state(pair, reserve, reserve * (price * price * 99 // 100 >> 192))),
+        (concentrated, state),
+    ):
+        made = make_pool(pool)
+        made.update(held)
+        legs.append(made)
+    cycle = [(legs[0], 1), (legs[1], 0)]
+    sizing = best_input(cycle, 0)
+    assert sizing is not None
+    limit = legs[1].largest_in(0)
+    ways = (forward(cycle, backward(cycle[:1], amount) or 0) for amount in range(1, limit + 1))
+    assert sizing.profit >= max(way[-1] - way[0] for way in ways if way) - 5
+    assert sizing.amounts[1] == limit

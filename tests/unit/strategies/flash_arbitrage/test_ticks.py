@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strategies.flash_arbitrage.ticks import (
+    _FACTORS,
     MAX_SQRT_RATIO,
     MAX_TICK,
     MIN_SQRT_RATIO,
@@ -35,12 +36,11 @@ def test_the_ratio_is_the_power_within_what_128_bits_allow(tick: int) -> None:
 
 
 @pytest.mark.parametrize("bit", range(20))
-def test_every_factor_is_the_power_it_stands_for(bit: int) -> None:
-    tick = -(2**bit)
+def test_every_factor_is_the_power_it_stands_for_to_the_nearest_whole_number(bit: int) -> None:
     with localcontext() as context:
-        context.prec = 80
-        exact = Decimal("1.0001") ** (Decimal(tick) / 2) * 2**96
-    assert 0 <= sqrt_ratio_at_tick(tick) - exact < 1 + Decimal(2) ** -30
+        context.prec = 120
+        exact = Decimal("1.0001") ** (-(Decimal(2) ** bit) / 2) * 2**128
+        assert abs(_FACTORS[bit] - exact) < Decimal("0.5")
 
 
 @given(st.integers(MIN_TICK, MAX_TICK - 1))
