@@ -15,14 +15,14 @@ def profit(amount: int) -> int:
     return amount_out(dai, UNISWAP_DAI, UNISWAP_WETH, FEE) - amount
 
 
-# [closed-form]
+# region closed-form
 # One pool turns x into a*x / (b + c*x).
 a, b, c = (PIPS - FEE) * SUSHISWAP_DAI, PIPS * SUSHISWAP_WETH, PIPS - FEE
 d, e, f = (PIPS - FEE) * UNISWAP_WETH, PIPS * UNISWAP_DAI, PIPS - FEE
 # Two in a row are such a step again.
 a, b, c = a * d, b * e, c * e + f * a
 optimum = (isqrt(a * b) - b) // c
-# [/closed-form]
+# endregion closed-form
 
 sold = 18723458351916439600
 print("sold on the chain:  ", sold, "wei, profit", profit(sold))

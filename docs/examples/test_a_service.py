@@ -1,3 +1,4 @@
+# region imports
 import asyncio
 
 from pydantic import BaseModel, ConfigDict
@@ -7,8 +8,10 @@ from mycelium.observe.logs import configure_logging
 from mycelium.service import Host, NoSettings, Placement, ServiceContext
 from mycelium.testing import ManualClock
 
+# endregion imports
 
-# [service]
+
+# region service
 class Reading(Message, type_id=1, topic="readings.{sensor}"):
     sensor: str
     millidegrees: int
@@ -41,14 +44,14 @@ class Watcher(Service[WatcherSettings]):
             await self.publish(Alarm(reading.sensor, reading.millidegrees))
 
 
-# [/service]
+# endregion service
 
 
-# [handler]
+# region handler
 async def test_no_second_alarm_within_the_pause() -> None:
     clock = ManualClock()
     async with Bus("watcher", clock=clock) as bus, bus.subscriber(Alarm) as alarms:
-        watcher = Watcher(WatcherSettings(), ServiceContext(bus, asyncio.Event(), lambda progress: None))
+        watcher = Watcher(WatcherSettings(), ServiceContext(bus, asyncio.Event(), lambda _progress: None))
         for seconds, millidegrees in ((0, 31_000), (59, 32_000), (1, 33_000)):
             await clock.advance(seconds)
             await watcher.on_reading(Reading("roof", millidegrees))
@@ -57,10 +60,10 @@ async def test_no_second_alarm_within_the_pause() -> None:
         assert [alarm.millidegrees async for alarm in alarms] == [31_000, 33_000]
 
 
-# [/handler]
+# endregion handler
 
 
-# [host]
+# region host
 class Thermometer(Service[NoSettings]):
     name = "thermometer"
     publishes = (Reading,)
@@ -78,7 +81,7 @@ async def test_the_books_balance() -> None:
     assert outcome.ledger.published == {"Alarm": 1, "Reading": 3}
 
 
-# [/host]
+# endregion host
 
 
 if __name__ == "__main__":

@@ -216,8 +216,8 @@ class Exchange:
                 link = self._links[reader] = self._connect(reader)
             sink = self._link_sinks[stream, reader] = LinkSink(link, stream, self._codec(stream.contract.message_type))
             stream.sinks = (*stream.sinks, sink)
-        # What was numbered but has not left yet will still reach the new reader.
-        route = Route(stream, subscription.queue, stream.sequence - sink.gathered, interest.name)
+        # What was numbered but has not left yet will come to the new route too, which takes it for a repeat.
+        route = Route(stream, subscription.queue, stream.sequence, interest.name)
         route.holes_from = sink.holes_from
         key = (source_id(stream.id.source_name), stream.id.epoch, stream.id.topic, stream.contract.type_id)
         with self.network.lock:

@@ -124,11 +124,6 @@ class LinkSink:
         """Messages from ``sequence`` on that will never leave and that no frame has revealed, by cause."""
         return Counter(cause for hole, cause in list(self._holes.items()) if hole >= sequence)
 
-    @property
-    def gathered(self) -> int:
-        """Messages that were numbered and have not left yet."""
-        return len(self._messages) + len(self._waiting)
-
     def put(self, message: Message, sequence: int, published: int) -> bool:
         """See :class:`~mycelium.transport.streams.Sink`."""
         messages = self._messages

@@ -42,7 +42,8 @@ class BoundedQueue:
 
     def put(self, item: Item) -> bool:
         """Take the item, or say with False that it must be :meth:`offered <offer>`."""
-        if self._waiting or len(self.items) >= self.capacity or self._closed:
+        # Whoever waits has been let in as soon as there was room: while one waits, the queue is full.
+        if len(self.items) >= self.capacity or self._closed:
             return self._overflow(item)
         self.items.append(item)
         if self._getter is not None:
@@ -63,10 +64,7 @@ class BoundedQueue:
 
     def would_wait(self) -> bool:
         """Whether a put would have to wait now."""
-        return self.policy is QueuePolicy.BLOCK and not self._closed and self._is_full()
-
-    def _is_full(self) -> bool:
-        return bool(self._waiting) or len(self.items) >= self.capacity
+        return self.policy is QueuePolicy.BLOCK and not self._closed and len(self.items) >= self.capacity
 
     def offer(self, item: Item) -> Waiting | None:
         """Take the item, or let it wait for room, behind all that waited before."""

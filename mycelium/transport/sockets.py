@@ -11,9 +11,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import structlog
 import zmq
 
 from mycelium.core.errors import PathError
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 
 HIGH_WATER_MARK = 1000
 """Frames per direction; libzmq's own default. A frame holds up to 256 messages."""
@@ -128,6 +131,10 @@ class FrameReceiver:
                         await waiting
             except zmq.Again:
                 await self._readable.wait()
+            except Exception:
+                # What bytes can cause is dealt with below us, so this is a fault of ours. It costs this
+                # frame, which the ledger shows as missing, and not all that come after it.
+                log.exception("a frame could not be handled")
             else:
                 await asyncio.sleep(0)
 

@@ -18,11 +18,12 @@ How far it is from the true optimum
 -----------------------------------
 Let ``Q`` be the real profit as a function of the amount at the anchor. ``Q`` is concave and no rounded profit
 exceeds it, so the true optimum is at most ``Q`` at one of the two whole numbers around the real optimum. Both
-are tried. What each loses against ``Q`` is: less than one unit for the premium, less than one for the last
+are tried; where a pool's range ends before the optimum, ``Q`` still rises there, and the amounts at its end are
+tried instead. What each loses against ``Q`` is: less than one unit for the premium, less than one for the last
 floor, less than ``1 + p`` for rounding the input up (twice that before a v3 pool, which rounds fee and amount
-apart), and at each place behind the anchor less than one unit of that token (two before a v3 pool). Units
-there are worth at most one of the start token, unless the cycle has three pools and both inner tokens have
-units worth more than the start token's. Hence:
+apart), and at each other place less than one unit of that token (two before a v3 pool). A unit counts with
+what it costs or sells for in the start token, whichever is more. That is at most one, unless the cycle has
+three pools and both inner tokens have units worth more than the start token's. Hence:
 
 * a cycle of two pools is within 5 units of the start token;
 * a cycle of three is within 5 for constant product pools and 7 with v3 pools, plus, if both inner tokens have more

@@ -19,7 +19,7 @@ PAGES = sorted(
     ]
 )
 
-_MARK = re.compile(r"^# \[(/?)([a-z-]+)\]\n", re.MULTILINE)
+_MARK = re.compile(r"^# (end)?region ([a-z-]+)\n", re.MULTILINE)
 
 
 def name_of(page: Path) -> str:
@@ -94,6 +94,6 @@ def pieces() -> dict[str, str]:
         found[name] = text
         marks = list(_MARK.finditer(text))
         for begin, end in zip(marks[::2], marks[1::2], strict=True):
-            assert (begin[1], end[1], end[2]) == ("", "/", begin[2]), f"{name}: {begin[0]!r} is not closed"
+            assert (begin[1], end[1], end[2]) == (None, "end", begin[2]), f"{name}: {begin[0]!r} is not closed"
             found[f"{name}#{begin[2]}"] = text[begin.end() : end.start()]
     return {name: text.strip("\n") + "\n" for name, text in found.items()}

@@ -10,11 +10,11 @@ from importlib.metadata import metadata
 from pathlib import Path
 from typing import Any
 
-import mycelium
 import pytest
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+import mycelium
 from adapters.polygon.settings import PolygonSettings
 from adapters.report.service import ReportSettings
 from mycelium.core.envelope import HEADER_BYTES
@@ -47,7 +47,7 @@ def _shown(value: Any) -> str:
     if isinstance(value, tuple | list):
         return f"[{', '.join(_shown(item) for item in value)}]"
     if isinstance(value, str | bytes | Path):
-        return f'"{value}"'
+        return '"' + str(value) + '"'
     return repr(value)
 
 
@@ -97,9 +97,9 @@ def test_the_glossary_links_words_that_are_public() -> None:
 
 def _license_of(name: str) -> str:
     about = metadata(name)
-    expression = about.get("License-Expression") or about.get("License")
-    classifiers = [text for text in about.get_all("Classifier", []) if text.startswith("License ::")]
-    return expression or classifiers[0].rpartition(" :: ")[2]
+    stated = [about[key] for key in ("License-Expression", "License") if key in about]
+    classifiers = [text for text in about.get_all("Classifier") or () if text.startswith("License ::")]
+    return stated[0] if stated else classifiers[0].rpartition(" :: ")[2]
 
 
 def _required() -> list[str]:

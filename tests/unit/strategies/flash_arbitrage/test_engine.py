@@ -64,6 +64,12 @@ def test_a_swap_that_opens_a_gap_is_signalled_with_all_it_says() -> None:
     assert len(signal.signal_id) == 16
 
 
+def test_an_id_is_the_hash_of_block_log_and_route() -> None:
+    named = hashlib.blake2b(bytes(7) + b"\x05" + bytes(7) + b"\x04" + b"route", digest_size=16).digest()
+    assert signal_id(5, 4, b"route") == named
+    assert len({named, signal_id(4, 5, b"route"), signal_id(5, 5, b"route"), signal_id(5, 4, b"other")}) == 4
+
+
 def test_balanced_pools_give_no_signal() -> None:
     engine = two_pools()
     assert engine.on_swap(swap(CHEAP, 5, 1)) == []

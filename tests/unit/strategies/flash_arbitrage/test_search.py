@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from itertools import product
 
+import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
@@ -17,6 +18,9 @@ from tests.unit.strategies.flash_arbitrage.markets import Market, markets
 from tests.unit.strategies.flash_arbitrage.reference import token, v2_pool, v2_state, v3_pool, v3_state
 
 ONE, TWO, THREE = token(1), token(2), token(3)
+NATIVE = ONE.address
+# The native token last, so that cycles start at tokens in which gas must be quoted.
+STARTS = (TWO.address, THREE.address, ONE.address)
 
 
 @st.composite
@@ -25,17 +29,17 @@ def triangles(draw: st.DrawFn) -> tuple[list[PoolMetadata], list[PoolSync]]:
     pools, states = [], []
     for number, pair in enumerate([(ONE, TWO), (TWO, THREE), (ONE, THREE)] * draw(st.integers(1, 3))):
         pool = v2_pool(number, *pair, draw(st.sampled_from((0, 500, 3000))))
-        reserve = draw(st.integers(10**3, 10**24))
+        reserve = 10 ** draw(st.integers(3, 24))
         # 1 / 0.997 and one fee of 0.3 % cancel, but for the last digits; beside it lies the smallest profit there is.
         hair = draw(st.sampled_from((0.0, 1e-12, 1e-9, 1e-7, 1e-6)))
-        gap = draw(st.one_of(st.sampled_from((1 + hair, (1 + hair) / 0.997, 0.997 - hair)), st.floats(0.99, 1.01)))
+        gap = draw(st.one_of(st.sampled_from((1 + hair, (1 + hair) / 0.997, 0.997 - hair)), st.floats(0.9, 1.1)))
         pools.append(pool)
         states.append(v2_state(pool, reserve, max(1, int(reserve * gap))))
     return pools, states
 
 
 def graph_of(pools: list[PoolMetadata], states: list[PoolSync]) -> CycleGraph:
-    graph = CycleGraph([ONE.address, TWO.address, THREE.address], 10**6)
+    graph = CycleGraph(STARTS, 10**6)
     for pool, state in zip(pools, states, strict=True):
         made = make_pool(pool)
         made.update(state)
@@ -54,8 +58,8 @@ def search(
 
 def settings_with(premium_bps: int, gas_price: int, most: int) -> FlashArbitrageSettings:
     return FlashArbitrageSettings(
-        start_tokens=(ONE.address, TWO.address, THREE.address),
-        wrapped_native=ONE.address,
+        start_tokens=STARTS,
+        wrapped_native=NATIVE,
         flash_premium_bps=premium_bps,
         gas_price_wei=gas_price,
         gas_base=2,
@@ -64,14 +68,20 @@ def settings_with(premium_bps: int, gas_price: int, most: int) -> FlashArbitrage
     )
 
 
-@given(triangles(), st.sampled_from((0, 5)), st.sampled_from((0, 0, 1, 10**6, 10**15)), st.integers(1, 5))
+@given(
+    triangles(),
+    st.integers(0, 2),
+    st.sampled_from((0, 5)),
+    st.sampled_from((0, 0, 1, 10**6, 10**15)),
+    st.integers(1, 5),
+)
 def test_the_screens_never_change_the_answer(
-    market: tuple[list[PoolMetadata], list[PoolSync]], premium_bps: int, gas_price: int, most: int
+    market: tuple[list[PoolMetadata], list[PoolSync]], moved: int, premium_bps: int, gas_price: int, most: int
 ) -> None:
     """What is found is what sizing every cycle exactly finds, the best of it, in the same order."""
     graph = graph_of(*market)
-    wide_open = search_without_screens(graph, premium_bps, gas_price, market[0][0])
-    found, counters = search(graph, settings_with(premium_bps, gas_price, most), market[0][0])
+    wide_open = search_without_screens(graph, premium_bps, gas_price, market[0][moved])
+    found, counters = search(graph, settings_with(premium_bps, gas_price, most), market[0][moved])
     event(f"{min(len(wide_open), 3)} profitable")
     assert [item.order for item in found] == wide_open[:most]
     assert counters.examined == (counters.screened_out + counters.unpriced_gas + counters.outranked + counters.sized)
@@ -88,8 +98,8 @@ def search_without_screens(
     for _, _, cycle in [*node.listed[0], *node.listed[1]]:
         wei = gas_price * (2 + len(cycle.legs))
         gas_cost: int | None = wei
-        if wei and cycle.start != ONE:
-            between = [p for p in graph.between(cycle.start.address, ONE.address) if p.amount_in(1, wei) is not None]
+        if wei:
+            between = [p for p in graph.between(cycle.start.address, NATIVE) if p.amount_in(1, wei) is not None]
             deepest = max(between, key=lambda p: p.depth(0), default=None)
             gas_cost = None if deepest is None else deepest.amount_in(1, wei)
         sizing = best_input(cycle.legs, premium_bps)
@@ -124,9 +134,9 @@ def test_a_minimum_is_asked_for_by_start_token_and_counted() -> None:
     graph = graph_of(pools, [v2_state(pools[0], 10**9, 10**9), v2_state(pools[1], 10**9, 11 * 10**8)])
     settings = settings_with(0, 0, 4)
     (found,), _ = search(graph, settings, pools[0])
-    enough = settings.model_copy(update={"min_net_profit": {ONE.address: found.net_profit}})
+    enough = settings.model_copy(update={"min_net_profit": {TWO.address: found.net_profit}})
     assert search(graph, enough, pools[0])[0] == [found]
-    more = settings.model_copy(update={"min_net_profit": {ONE.address: found.net_profit + 1}})
+    more = settings.model_copy(update={"min_net_profit": {TWO.address: found.net_profit + 1}})
     nothing, counters = search(graph, more, pools[0])
     assert nothing == []
     assert counters.below_minimum == 1
@@ -147,13 +157,37 @@ def test_a_narrow_range_does_not_displace_what_is_really_better() -> None:
     pools = [wide, narrow, third]
     states = [
         v2_state(wide, 10**21, 10**21),
-        v3_state(narrow, sqrt_ratio_at_tick(1000) + 1, 10**21, 1000),
+        v3_state(narrow, sqrt_ratio_at_tick(1001) - 1, 10**21, 1000),
         v2_state(third, 10**21, 105 * 10**19),
     ]
     graph = graph_of(pools, states)
     everything, _ = search(graph, settings_with(0, 0, 9), wide)
     (best,), counters = search(graph, settings_with(0, 0, 1), wide)
     assert len(everything) == 2
-    assert [pool.address for pool, _ in best.cycle.legs] == [third.pool, wide.pool]
+    assert {pool.address for pool, _ in best.cycle.legs} == {third.pool, wide.pool}
     assert best.order == min(item.order for item in everything)
     assert counters.over_limit == 1
+
+
+@pytest.mark.parametrize("premium_bps", [0, 5])
+@pytest.mark.parametrize("hair", [10**7, 10**9, 10**10, 10**11])
+def test_a_profit_of_a_hairs_breadth_is_not_screened_out(hair: int, premium_bps: int) -> None:
+    """The prices differ by one part in ``hair`` more than the premium; the pools are large enough for a profit."""
+    pools = [v2_pool(0, ONE, TWO, 0), v2_pool(1, ONE, TWO, 0)]
+    reserve = 10**33
+    dear = reserve * (10_000 + premium_bps) * (hair + 1) // (10_000 * hair)
+    graph = graph_of(pools, [v2_state(pools[0], reserve, dear), v2_state(pools[1], reserve, reserve)])
+    (found,), _ = search(graph, settings_with(premium_bps, 0, 4), pools[0])
+    assert found.net_profit > 0
+
+
+def test_a_profit_of_one_unit_above_gas_is_found_and_none_at_gas() -> None:
+    pools = [v2_pool(0, TWO, THREE), v2_pool(1, TWO, THREE)]
+    graph = graph_of(pools, [v2_state(pools[0], 10**9, 10**9), v2_state(pools[1], 10**9, 11 * 10**8)])
+    (free,), _ = search(graph, settings_with(5, 0, 4), pools[0])
+    for gas_units, profits in ((free.net_profit - 1, [1]), (free.net_profit, [])):
+        settings = settings_with(5, 1, 4).model_copy(
+            update={"gas_base": gas_units, "gas_per_hop": 0, "wrapped_native": TWO.address}
+        )
+        found, _ = search(graph, settings, pools[0])
+        assert [item.net_profit for item in found] == profits

@@ -195,14 +195,14 @@ def test_where_a_range_ends_as_much_is_sold_as_it_takes() -> None:
     usdc, weth = token(1, 6), token(2, 18)
     pair, concentrated = v2_pool(0, usdc, weth), v3_pool(1, usdc, weth)
     end, _ = range_around(198_070, 10)
-    # 6250000 units of USDC behind the price, which is 0.04 % above the end: about 1250 units of its root to go.
+    # 6250000 units of USDC behind the price, whose root is 0.04 % above the end: some 2500 units to go, of some 3400.
     price = end + end // 2_500
     liquidity = 6_250_000 * price // 2**96
     state = v3_state(concentrated, price, liquidity, 198_073)
     legs = []
     reserve = 660_000
     for pool, held in (
-        (pair, v2_state(pair, reserve, reserve * (price * price * 99 // 100 >> 192))),
+        (pair, v2_state(pair, reserve, reserve * (price * price * 985 // 1000 >> 192))),
         (concentrated, state),
     ):
         made = make_pool(pool)

@@ -1,0 +1,79 @@
+"""One stream towards one other event loop, step by step: what is gathered, what waits, what leaves a hole."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mycelium.core.envelope import decode_frame, source_id
+from mycelium.core.message import PayloadCodec, contract_of
+from mycelium.testing.conformance import Tick
+from mycelium.transport.links import MAX_COALESCED, MAX_GATHERED, LinkSink
+from mycelium.transport.streams import Stream, StreamId
+
+
+class Socket:
+    """Stands for the link: takes frames while it has room, and never lets anything leave at once."""
+
+    is_free = False
+
+    def __init__(self) -> None:
+        self.room = 0
+        self.sent: list[tuple[int, int]] = []
+        self.source_id = source_id
+
+    def send(self, frame: bytes) -> bool:
+        if not self.room:
+            return False
+        self.room -= 1
+        envelope = decode_frame(frame)
+        self.sent.append((envelope.sequence, envelope.count))
+        return True
+
+    def gather(self, sink: LinkSink) -> None:
+        """The test flushes by itself."""
+
+
+def make() -> tuple[LinkSink, Socket]:
+    socket: Any = Socket()
+    stream = Stream(StreamId("writer", 1, "test.a"), contract_of(Tick))
+    return LinkSink(socket, stream, PayloadCodec(Tick)), socket
+
+
+async def test_a_hole_ends_the_run_before_it_and_nothing_joins_behind_it() -> None:
+    sink, socket = make()
+    for sequence in range(1, MAX_GATHERED + 1):
+        assert sink.put(Tick("a", sequence), sequence, 0)
+    assert sink.would_wait()
+    given_up = sink.offer(Tick("a", 0), MAX_GATHERED + 1, 0)
+    assert given_up is not None
+    given_up.withdraw()
+    given_up.withdraw()
+    assert sink.holes_from(1) == {"publish cancelled": 1}
+    socket.room = 1
+    assert not sink.flush()
+    # There is room for more now, but not in the same run: the next message must be waited with.
+    assert sink.would_wait()
+    assert not sink.put(Tick("a", 0), MAX_GATHERED + 2, 0)
+    waiting = sink.offer(Tick("a", 0), MAX_GATHERED + 2, 0)
+    assert waiting is not None
+    socket.room = 99
+    assert sink.flush()
+    assert waiting.room.done()
+    whole = [(start, MAX_COALESCED) for start in range(1, MAX_GATHERED + 1, MAX_COALESCED)]
+    assert socket.sent == [*whole, (MAX_GATHERED + 2, 1)]
+    assert sink.holes_from(1) == {}, "the frame behind a hole reveals it"
+
+
+async def test_a_hole_at_the_end_is_known_until_a_frame_reveals_it() -> None:
+    sink, socket = make()
+    socket.room = 9
+    assert sink.put(Tick("a", 1), 1, 0)
+    assert sink.put(Tick("a", 2**70), 2, 0)
+    assert sink.flush()
+    assert socket.sent == [(1, 1)]
+    assert sink.holes_from(2) == {"cannot travel": 1}
+    assert sink.holes_from(3) == {}
+    assert sink.put(Tick("a", 3), 3, 0)
+    assert sink.flush()
+    assert socket.sent == [(1, 1), (3, 1)]
+    assert sink.holes_from(2) == {}
