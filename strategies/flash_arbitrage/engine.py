@@ -20,7 +20,8 @@ from contracts.signals import ArbitrageSignal, Hop
 from contracts.values import I256, U256, Address
 from strategies.flash_arbitrage.graph import CycleGraph, Node
 from strategies.flash_arbitrage.pending import Pending, is_due
-from strategies.flash_arbitrage.pools import ImpossibleStateError, make_pool
+from strategies.flash_arbitrage.pool import ImpossibleStateError
+from strategies.flash_arbitrage.pools import make_pool
 from strategies.flash_arbitrage.search import Opportunity, Search
 from strategies.flash_arbitrage.settings import FlashArbitrageSettings
 from strategies.flash_arbitrage.statistics import Counters, EngineStatistics

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 
 from contracts.market import Token
 from contracts.values import Address
-from strategies.flash_arbitrage.pools import Pool
+from strategies.flash_arbitrage.pool import Pool
 
 Leg = tuple[Pool, int]
 """A pool and which of its tokens is sold to it: 0 or 1."""

@@ -9,7 +9,7 @@ from collections import deque
 
 from contracts.market import PoolSync, SwapEvent
 from contracts.values import Address
-from strategies.flash_arbitrage.pools import Pool
+from strategies.flash_arbitrage.pool import Pool
 
 
 class Pending:

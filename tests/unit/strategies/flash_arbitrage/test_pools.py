@@ -8,7 +8,8 @@ from contracts.market import PoolMetadata, PoolSync
 from contracts.values import U256
 from strategies.flash_arbitrage.concentrated import swap_step
 from strategies.flash_arbitrage.constant_product import MAX_RESERVE, amount_out, smallest_amount_in
-from strategies.flash_arbitrage.pools import MAX_LIQUIDITY, ConcentratedPool, ImpossibleStateError, Pool, make_pool
+from strategies.flash_arbitrage.pool import ImpossibleStateError, Pool
+from strategies.flash_arbitrage.pools import MAX_LIQUIDITY, ConcentratedPool, make_pool
 from strategies.flash_arbitrage.ticks import MAX_SQRT_RATIO, MAX_TICK, MIN_SQRT_RATIO, sqrt_ratio_at_tick
 from tests.unit.strategies.flash_arbitrage.markets import Market, markets
 from tests.unit.strategies.flash_arbitrage.reference import pool_out, token, v2_pool, v2_state, v3_pool, v3_state
