@@ -32,7 +32,7 @@ test: .venv/.dev ## Run all tests with coverage
 	$(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --cov --cov-report=term
 
 .PHONY: lint
-lint: .venv/.dev ## Style, imports, shell scripts, changelog
+lint: .venv/.dev ## Style and import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports

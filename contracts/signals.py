@@ -20,7 +20,8 @@ class ArbitrageSignal(Message, type_id=200, topic="signals.{strategy}.{asset}"):
     """A cycle of swaps that ends with more of its first token than it began with.
 
     All amounts are in smallest units of the cycle's first token, whose symbol in lower case is
-    ``asset``. ``net_profit = gross_profit - flash_premium - gas_cost`` and
+    ``asset``, with ``-`` for what no topic can hold.
+    ``net_profit = gross_profit - flash_premium - gas_cost`` and
     ``gross_profit = hops[-1].amount_out - hops[0].amount_in``; the pools' own fees are inside the
     hops. ``block``, ``log_index`` and ``timestamp`` are those of the event that made it visible.
     ``signal_id`` is a hash of block, log index and route: the same chain gives the same ids.

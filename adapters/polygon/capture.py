@@ -23,12 +23,13 @@ from typing import Any, Literal, Self, TypeAlias
 import msgspec
 from pydantic import Field, ValidationError
 
-from adapters.polygon.describe import EntryModel, HeaderPool, TokenEntry, clashes, pool_metadata, problems_of
+from adapters.polygon.describe import EntryModel, HeaderPool, TokenEntry, clashes, pool_metadata
 from adapters.polygon.lines import Fault, Line, LineReader, Position
 from adapters.polygon.logs import Log, LogError, log_to_json, parse_log
 from contracts.market import PoolMetadata
 from contracts.values import Address
 from mycelium.core.errors import ConfigError, Problem
+from mycelium.topology.problems import problems_of
 
 VERSION = 1
 
@@ -84,7 +85,7 @@ def parse_header(file: str, text: bytes) -> Header:
     try:
         model = _HeaderModel.model_validate(msgspec.json.decode(text))
     except ValidationError as error:
-        raise ConfigError(problems_of(file, error)) from error
+        raise ConfigError(problems_of(error, _HeaderModel, lambda _key: file)) from error
     except _NO_JSON as error:
         message = f"the first line is no header: {error}; is this a capture? See adapters/polygon/capture.py"
         raise ConfigError([Problem(file, "", message)]) from error

@@ -14,13 +14,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from adapters.polygon.capture import Header, Reading, write_capture
-from adapters.polygon.describe import PoolEntry, problems_of
+from adapters.polygon.describe import PoolEntry
 from adapters.polygon.importers import read_block
 from adapters.polygon.importers.csv_logs import CsvReader
 from adapters.polygon.lines import Fault
 from adapters.polygon.logs import Log
 from adapters.polygon.record import MissingToolError, Tools, record
 from mycelium.core.errors import ConfigError, MyceliumError, Problem
+from mycelium.topology.problems import problems_of
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -82,7 +83,7 @@ def import_csv(
     try:
         metadata = PoolEntry.model_validate(entry).metadata()
     except ValidationError as error:
-        raise ConfigError(problems_of("command line", error)) from error
+        raise ConfigError(problems_of(error, PoolEntry, lambda _key: "command line")) from error
     faults: Counter[str] = Counter()
     with CsvReader(source, metadata, chain_id=chain_id) as reader:
         written = write_capture(out, reader.header, _logs(source, reader, faults))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
 from adapters.polygon.naming import instrument_of, segment
 from contracts.market import PoolMetadata, Protocol, Token
@@ -130,11 +130,3 @@ def clashes(file: str, pools: Iterable[PoolMetadata]) -> list[Problem]:
                 Problem(file, "pools", f"{pool.pool} and {other} are both {pool.instrument} on {pool.venue}: one topic")
             )
     return problems
-
-
-def problems_of(file: str, error: ValidationError) -> list[Problem]:
-    """The problems that pydantic found, for a :class:`~mycelium.core.errors.ConfigError`."""
-    return [
-        Problem(file, ".".join(str(step) for step in found["loc"]), found["msg"].removeprefix("Value error, "))
-        for found in error.errors()
-    ]

@@ -12,6 +12,7 @@ from adapters.report.prices import price_of
 from contracts.market import PoolMetadata, PoolSync
 from contracts.signals import ArbitrageSignal
 from contracts.values import Address
+from mycelium.core.errors import ConfigError, Problem
 from mycelium.service import ConfigPath, Service, handles
 
 SIGNALS = "signals.jsonl"
@@ -68,11 +69,15 @@ class RunReport(Service[ReportSettings]):
     async def start(self) -> None:
         """Make the directory and begin new files."""
         directory = self.settings.directory
-        directory.mkdir(parents=True, exist_ok=True)
         self._pools: dict[Address, PoolMetadata] = {}
-        self._files: dict[str, TextIO] = {
-            name: (directory / name).open("w", encoding="utf-8") for name in (SIGNALS, PRICES, POOLS)
-        }
+        self._files: dict[str, TextIO] = {}
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            for name in (SIGNALS, PRICES, POOLS):
+                self._files[name] = (directory / name).open("w", encoding="utf-8")
+        except OSError as error:
+            key = f"services.{self.name}.directory"
+            raise ConfigError([Problem(str(directory), key, f"cannot be written to: {error.strerror}")]) from None
 
     @handles(PoolMetadata)
     async def on_metadata(self, event: PoolMetadata) -> None:

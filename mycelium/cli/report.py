@@ -64,6 +64,8 @@ def _causes(ledger: Ledger) -> dict[str, int]:
                 causes[f"{intake.service} {kind}: {cause}"] = number
     for cause, number in ledger.dropped.items():
         causes[f"dropped: {cause}"] = number
+    for cause, number in ledger.frames_refused.items():
+        causes[f"frames that could not be read: {cause}"] = number
     unread = sum(stream.unread for stream in ledger.streams)
     if unread:
         causes["published with no subscriber"] = unread

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
+import stamina
 import structlog
 import typer
 from rich.console import Console
@@ -23,7 +24,7 @@ from mycelium.cli.system import System, load_system, placements
 from mycelium.core.errors import ConfigError, PathError, Problem
 from mycelium.observe.logs import LogFormat, configure_logging
 from mycelium.service.host import Host, Outcome, Placement, summary_of
-from mycelium.spec.check import check_placement
+from mycelium.spec.check import check_topology
 from mycelium.topology.load import require_built
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger("host")
@@ -66,7 +67,7 @@ def run(
     system = load_system(config)
     require_built(system.topology)
     values = system.topology.values
-    problems = check_placement(system.spec, system.topology)
+    problems = check_topology(system.spec, system.topology)
     if problems:
         raise ConfigError(problems)
     hosted = placements(system, [_placed(system, service)] if service else list(values.placed))
@@ -77,8 +78,10 @@ def run(
         )
     if summary is not None:
         _prepare(summary)
-    terminal = Console(stderr=True)
+    terminal = Console(stderr=True, soft_wrap=True)
     clock = SystemClock()
+    # The runner logs retries itself, with service and handler.
+    stamina.instrumentation.set_on_retry_hooks([])
     with ProgressView(terminal, clock.time_ns, quiet=quiet) as view:
         # After the bars have started: they take over standard error, so that lines and bars do not mix.
         configure_logging(level=level, form=log_format or LogFormat(values.logging.format), stream=sys.stderr)

@@ -115,7 +115,10 @@ def diagram(
         _show([Problem(str(check), "", f"is not what {spec} says; run 'mycelium spec diagram --write {check}'")])
         raise typer.Exit(EXIT_DIFFERENT)
     if write is not None:
-        write.write_text(page, encoding="utf-8")
+        try:
+            write.write_text(page, encoding="utf-8")
+        except OSError as error:
+            raise ConfigError([Problem(str(write), "", f"cannot be written: {error.strerror}")]) from None
 
 
 def _show(problems: list[Problem]) -> None:

@@ -10,6 +10,7 @@
     │   ├── WouldBlock            a *_nowait call that would have had to wait
     │   └── QueueFullError        a subscription with policy ``error`` overflowed
     ├── WireError             bytes from outside break the format: counted, skipped, never fatal
+    ├── ServiceError          a service failed in a step of its life
     ├── PathError             a transport failed: address in use, peer gone, time over
     └── ConfigError           a file that a person wrote is wrong: file, key, value, what is accepted
 
@@ -111,6 +112,21 @@ class PathError(MyceliumError):
         super().__init__(f"{endpoint}: {reason}")
         self.endpoint = endpoint
         self.reason = reason
+
+
+class ServiceError(MyceliumError):
+    """A service failed in a step of its life. The cause is chained.
+
+    Args:
+        service: its name.
+        step: start, run or stop.
+        error: what it raised.
+    """
+
+    def __init__(self, service: str, step: str, error: BaseException) -> None:
+        super().__init__(f"service {service} failed in {step}: {type(error).__name__}: {error}")
+        self.service = service
+        self.step = step
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,6 @@ class Cause:
     HANDLER = "handler error, dead letter"
     DECODE = "decode error"
     LOST = "lost in transport"
-    UNREAD = "no subscriber"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +122,8 @@ class Ledger:
     streams: tuple[StreamEntry, ...] = ()
     routes: tuple[RouteEntry, ...] = ()
     intakes: tuple[IntakeEntry, ...] = ()
+    frames_refused: Mapping[str, int] = field(default_factory=dict)
+    """Frames that could not be read, by cause. Their messages are missed, and counted, as holes in their streams."""
 
     @property
     def balanced(self) -> bool:
@@ -153,7 +154,12 @@ class Ledger:
         return _sum({entry.type_name: entry.published} for entry in self.streams)
 
     def __add__(self, other: Ledger) -> Ledger:
-        return Ledger(self.streams + other.streams, self.routes + other.routes, self.intakes + other.intakes)
+        return Ledger(
+            self.streams + other.streams,
+            self.routes + other.routes,
+            self.intakes + other.intakes,
+            _sum((self.frames_refused, other.frames_refused)),
+        )
 
 
 def _sum(parts: Iterable[Mapping[str, int]]) -> Mapping[str, int]:

@@ -12,10 +12,12 @@ import structlog
 
 from mycelium.bus.bus import Bus
 from mycelium.core.clock import Clock
+from mycelium.core.errors import ConfigError, ServiceError
 from mycelium.core.ledger import Ledger
 from mycelium.core.message import Message
 from mycelium.observe.health import Health, HealthState
 from mycelium.observe.latency import LatencyHistogram
+from mycelium.service.dead_letters import DeadLetter
 from mycelium.service.declarations import handlers_of
 from mycelium.service.runner import ServiceRunner
 from mycelium.service.service import Progress, Service, ServiceContext
@@ -99,7 +101,8 @@ class Host:
         """Run the services to their end.
 
         Raises:
-            Exception: what a service raised in its ``start``; those started before it are stopped.
+            ConfigError: a service found in its ``start`` that what a person wrote is wrong.
+            ServiceError: it raised anything else there. Those started before it are stopped.
         """
         async with AsyncExitStack() as buses:
             for placement in self._placements:
@@ -109,7 +112,7 @@ class Host:
                 self._runners.append(ServiceRunner(service, self.drain))
             try:
                 for runner in self._runners:
-                    await runner.start()
+                    await _start(runner)
                 for runner in self._runners:
                     await runner.wire()
                 log.info("ready", services=[runner.service.name for runner in self._runners])
@@ -176,6 +179,15 @@ class Host:
         return True
 
 
+async def _start(runner: ServiceRunner) -> None:
+    try:
+        await runner.start()
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ServiceError(runner.service.name, "start", error) from error
+
+
 def in_flow_order(placements: Sequence[Placement]) -> list[Placement]:
     """Publishers before their readers, so that draining in this order loses nothing. Circles stay as given."""
     readers: dict[type[Message], list[Placement]] = {}
@@ -189,7 +201,9 @@ def in_flow_order(placements: Sequence[Placement]) -> list[Placement]:
         if id(placement) in seen:
             return
         seen.add(id(placement))
-        for message_type in placement.service_type.publishes:
+        # Whoever handles messages may have to give one up, and then publishes a dead letter.
+        letters = (DeadLetter,) if handlers_of(placement.service_type) else ()
+        for message_type in (*placement.service_type.publishes, *letters):
             for reader in readers.get(message_type, []):
                 visit(reader)
         ordered.append(placement)
@@ -224,6 +238,7 @@ def summary_of(outcome: Outcome, counted: Mapping[str, Sequence[str]]) -> dict[s
             "published": sum(published.values()),
             "delivered": sum(route.delivered for route in ledger.routes),
             "dropped": dict(ledger.dropped),
+            "frames_refused": dict(ledger.frames_refused),
             "unread": sum(stream.unread for stream in ledger.streams),
             "queued": sum(route.queued for route in ledger.routes),
             "subscriptions": {name: asdict(totals) for name, totals in ledger.subscriptions.items()},

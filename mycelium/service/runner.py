@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any
 
 import stamina
@@ -152,6 +153,13 @@ class ServiceRunner:
         """A handler has failed once: call it again as declared, then give the message up."""
         retry, attempts = handler.declared.retry, 1
         if retry.attempts > 1:
+            self._log.warning(
+                "handler failed and is called again",
+                handler=handler.declared.method,
+                topic=item.route.stream.id.topic,
+                sequence=item.sequence,
+                error=f"{type(error).__name__}: {error}",
+            )
             await asyncio.sleep(retry.wait_initial)
             try:
                 async for attempt in stamina.retry_context(
@@ -184,7 +192,7 @@ class ServiceRunner:
             sequence=item.sequence,
             attempts=attempts,
             error=shown,
-            exc_info=error,
+            exc_info=error.with_traceback(_from_handler(error.__traceback__)),
         )
         try:
             payload = PayloadCodec(type(item.message)).encode([item.message])
@@ -211,3 +219,14 @@ class ServiceRunner:
     def _failed(self, error: BaseException) -> None:
         self.state = HealthState.FAILED
         self._error = f"{type(error).__name__}: {error}"
+
+
+def _from_handler(traceback: TracebackType | None) -> TracebackType | None:
+    """The part of a traceback that is the handler's own, without the retrying around it."""
+    own = traceback
+    step = traceback
+    while step is not None:
+        if step.tb_frame.f_code.co_filename == __file__:
+            own = step
+        step = step.tb_next
+    return own

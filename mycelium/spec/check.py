@@ -9,12 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mycelium.core.errors import Problem, TopicError
-from mycelium.core.message import Contract
+from mycelium.core.message import Contract, contract_of
 from mycelium.core.topics import Pattern, TopicTemplate
+from mycelium.service.dead_letters import DeadLetter
 from mycelium.service.declarations import handlers_of
 from mycelium.spec.code import SystemCode
 from mycelium.spec.model import ContractSpec, ServiceSpec, SystemSpec
-from mycelium.topology.load import LoadedTopology
+from mycelium.topology.load import LoadedTopology, origin
+
+FABRIC = {DeadLetter.__name__: contract_of(DeadLetter)}
+"""Contracts of the fabric itself: every service with handlers may publish them, and any may subscribe."""
 
 
 def check_spec(spec: SystemSpec, code: SystemCode, file: str) -> list[Problem]:
@@ -82,7 +86,7 @@ def _check_service(spec: SystemSpec, code: SystemCode, name: str, file: str) -> 
     said = spec.services[name]
     key = f"services.{name}"
     for contract in (*said.publishes, *(entry.contract for entry in said.subscribes)):
-        if contract not in spec.contracts:
+        if contract not in spec.contracts and contract not in FABRIC:
             yield Problem(file, key, _no_contract(spec), contract)
     for dependency in said.depends_on:
         if dependency not in spec.services:
@@ -125,10 +129,16 @@ def _default(message_type: type) -> str:
 def _subscriptions_in_spec(spec: SystemSpec, service: ServiceSpec) -> set[str]:
     found = set()
     for entry in service.subscribes:
-        if entry.contract in spec.contracts:
-            pattern = entry.pattern or TopicTemplate.parse(spec.contracts[entry.contract].topic).pattern.text
-            found.add(_subscription(entry.contract, pattern))
+        topic = _topic_of(spec, entry.contract)
+        if topic is not None:
+            found.add(_subscription(entry.contract, entry.pattern or TopicTemplate.parse(topic).pattern.text))
     return found
+
+
+def _topic_of(spec: SystemSpec, contract: str) -> str | None:
+    if contract in spec.contracts:
+        return spec.contracts[contract].topic
+    return FABRIC[contract].topic.text if contract in FABRIC else None
 
 
 def _subscription(contract: str, pattern: str) -> str:
@@ -155,10 +165,10 @@ def _check_wiring(spec: SystemSpec, file: str) -> Iterator[Problem]:
             yield Problem(file, f"contracts.{name}", "no service subscribes to it")
     for service_name, service in spec.services.items():
         for entry in service.subscribes:
-            if entry.pattern is None or entry.contract not in spec.contracts:
+            topic = _topic_of(spec, entry.contract)
+            if entry.pattern is None or topic is None:
                 continue
             key = f"services.{service_name}.subscribes"
-            topic = spec.contracts[entry.contract].topic
             try:
                 pattern = Pattern.parse(entry.pattern)
             except TopicError as error:
@@ -201,7 +211,7 @@ def _check_settings_keys(spec: SystemSpec, topology: LoadedTopology) -> Iterator
     for name in topology.values.services:
         if name not in spec.services:
             yield Problem(
-                str(topology.path),
+                origin(topology.path, ("services", name, *topology.values.services[name])),
                 f"services.{name}",
                 f"is no service of {topology.spec_path.name}; those are {', '.join(spec.services)}",
             )

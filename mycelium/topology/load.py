@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ def load_topology(path: Path) -> LoadedTopology:
     except ValidationError as error:
         raise ConfigError(problems_of(error, Topology, lambda location: origin(path, location))) from None
     except SettingsError as error:
-        raise ConfigError([Problem(f"environment ({ENVIRONMENT_PREFIX}...)", "", str(error))]) from None
+        raise ConfigError(_unreadable_variables() or [Problem("environment", "", str(error))]) from None
     return LoadedTopology(path, values, _spec_path(path, values))
 
 
@@ -85,6 +86,21 @@ def _read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([Problem(str(path), "", f"is not TOML: {error}")]) from None
+
+
+def _unreadable_variables() -> list[Problem]:
+    """The variables that stand for a whole table or list of the topology and hold no JSON."""
+    problems = []
+    for key in Topology.model_fields:
+        name = ENVIRONMENT_PREFIX + key.upper()
+        value = os.environ.get(name)
+        if value is None:
+            continue
+        try:
+            json.loads(value)
+        except ValueError as error:
+            problems.append(Problem(f"environment variable {name}", key, f"is no JSON: {error}", value))
+    return problems
 
 
 def origin(path: Path, location: tuple[str | int, ...]) -> str:

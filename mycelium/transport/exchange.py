@@ -367,6 +367,7 @@ class Exchange:
         return Ledger(
             streams=tuple(stream.entry() for stream in self._streams),
             routes=(*self._closed_routes.values(), *open_routes),
+            frames_refused=self._inbound.refused.frozen(),
         )
 
 

@@ -8,7 +8,9 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -22,7 +24,9 @@ pytestmark = pytest.mark.process
 CAPTURE = REPOSITORY / "adapters" / "polygon" / "captures" / "demo.jsonl.gz"
 
 
-def mycelium(*arguments: object, cwd: Path = REPOSITORY, **environment: object) -> subprocess.CompletedProcess[str]:
+def mycelium(
+    *arguments: object, cwd: Path = REPOSITORY, environment: Mapping[str, object] = MappingProxyType({})
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "mycelium", *map(str, arguments)],
         cwd=cwd,
@@ -42,8 +46,7 @@ def run(config: str, directory: Path, **environment: object) -> tuple[dict[str, 
         REPOSITORY / "config" / config,
         "--summary",
         directory / "summary.json",
-        MYCELIUM_SERVICES__RUN_REPORT__DIRECTORY=directory,
-        **environment,
+        environment={"MYCELIUM_SERVICES__RUN_REPORT__DIRECTORY": directory, **environment},
     )
     assert result.returncode == 0, result.stderr
     assert "Traceback" not in result.stderr
@@ -162,7 +165,7 @@ def test_a_truncated_capture_gives_what_is_readable(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "complaint"),
-    [(None, "No such file"), (b"", "header"), (b"{}\n", "header"), (b"\x1f\x8brubbish", "cut.jsonl.gz")],
+    [(None, "No such file"), (b"", "header"), (b"{}\n", "capture: is missing"), (b"\x1f\x8brubbish", "cut.jsonl.gz")],
     ids=["missing", "empty", "no header", "no gzip"],
 )
 def test_an_unusable_capture_is_the_users_mistake(tmp_path: Path, content: bytes | None, complaint: str) -> None:
@@ -173,8 +176,10 @@ def test_an_unusable_capture_is_the_users_mistake(tmp_path: Path, content: bytes
         "run",
         "-c",
         "config/monolith.toml",
-        MYCELIUM_SERVICES__POLYGON_ADAPTER__SOURCE=capture,
-        MYCELIUM_SERVICES__RUN_REPORT__DIRECTORY=tmp_path,
+        environment={
+            "MYCELIUM_SERVICES__POLYGON_ADAPTER__SOURCE": capture,
+            "MYCELIUM_SERVICES__RUN_REPORT__DIRECTORY": tmp_path,
+        },
     )
     assert result.returncode == 2
     assert complaint in result.stderr
@@ -215,8 +220,10 @@ def test_a_service_that_publishes_an_undeclared_type_is_found(copy: Path) -> Non
     result = mycelium("spec", "check", cwd=copy)
     assert result.returncode == 1
     assert result.stderr.splitlines() == [
-        "system.yaml: services.flash_arbitrage.publishes: does not have SwapEvent, "
-        "which strategies.flash_arbitrage.service.FlashArbitrage declares in publishes"
+        (
+            "system.yaml: services.flash_arbitrage.publishes: does not have SwapEvent, "
+            "which strategies.flash_arbitrage.service.FlashArbitrage declares in publishes"
+        )
     ]
 
 
@@ -226,8 +233,10 @@ def test_a_changed_contract_field_is_found(copy: Path) -> None:
     assert result.returncode == 1
     assert result.stderr.splitlines() == [
         "system.yaml: contracts.SwapEvent.fields.amount1 = 'I256': contracts.market.SwapEvent says amount1: U256",
-        "system.lock: contracts.SwapEvent.fields.8 = 'amount1: I256': the code says 'amount1: U256'; "
-        "fields are only appended, never changed, moved or removed",
+        (
+            "system.lock: contracts.SwapEvent.fields.8 = 'amount1: I256': the code says 'amount1: U256'; "
+            "fields are only appended, never changed, moved or removed"
+        ),
     ]
 
 
@@ -236,8 +245,8 @@ def test_a_service_cannot_publish_what_it_does_not_declare(copy: Path) -> None:
     service = copy / "strategies" / "flash_arbitrage" / "service.py"
     plant(
         service,
-        "        for signal in self._engine",
-        "        await self.publish(event)\n        for signal in self._engine",
+        "await self._publish_all(self._engine.on_swap(event))",
+        "await self.publish(event)",
     )
     plant(service, "@handles(SwapEvent)", "@handles(SwapEvent, retry=__import__('mycelium').Retry(attempts=1))")
     result = mycelium("run", "-c", "config/monolith.toml", "--log-level", "error", cwd=copy)

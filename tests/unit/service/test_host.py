@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import pytest
 
 from mycelium.bus.clock import SystemClock
-from mycelium.core.errors import ContractError
+from mycelium.core.errors import ContractError, ServiceError
 from mycelium.core.ledger import Cause
 from mycelium.core.message import Message, PayloadCodec
 from mycelium.core.policy import QueuePolicy
@@ -192,7 +192,7 @@ async def test_a_failing_start_is_raised_and_what_was_started_is_closed() -> Non
         async def start(self) -> None:
             raise OSError("no such file")
 
-    with pytest.raises(OSError, match="no such file"):
+    with pytest.raises(ServiceError, match="service squarer failed in start: OSError: no such file"):
         await host_of(Source, Failing, Collector).run()
 
 
@@ -271,6 +271,14 @@ async def test_a_handler_that_keeps_failing_leaves_a_dead_letter_and_the_stream_
     assert (first.source, first.stream, first.sequence) == ("source", "numbers.a", 4)
     assert first.error == "RuntimeError: not now: 3"
     assert PayloadCodec(Number).decode(first.payload, 1) == [Number("a", 3)]
+
+
+@pytest.mark.parametrize("order", [(Letters, Source, Flaky), (Flaky, Letters, Source), (Source, Flaky, Letters)])
+async def test_a_dead_letter_reaches_its_reader_whatever_the_order(order: tuple[type[Service[Any]], ...]) -> None:
+    Flaky.failures = {99: 99}
+    outcome = await host_of(*order).run()
+    assert [letter.sequence for letter in Letters.seen] == [100]
+    assert not [stream for stream in outcome.ledger.streams if stream.unread]
 
 
 async def test_a_handler_may_ask_to_stop_the_host() -> None:

@@ -48,6 +48,26 @@ def test_a_changed_contract_field_names_both_sides(small_system: SmallSystem) ->
     assert "system.lock: contracts.Ping.fields.1 = 'number: int': the code says 'number: str'" in result.stderr
 
 
+def test_dead_letters_can_be_read_like_any_contract(small_system: SmallSystem) -> None:
+    small_system.change(
+        small_system.services, "import Ping, Pong", "import Ping, Pong\nfrom mycelium import DeadLetter"
+    )
+    small_system.change(
+        small_system.services,
+        "    @handles(Ping)",
+        '    @handles(DeadLetter, "_sys.dead.pinger.*")\n    async def on_dead(self, letter): ...\n\n    @handles(Ping)',
+    )
+    complaint = "does not have DeadLetter on _sys.dead.pinger.*"
+    assert complaint in check(small_system).stderr
+    small_system.change(
+        small_system.spec,
+        "subscribes: [Ping,",
+        "subscribes: [Ping, {contract: DeadLetter, pattern: _sys.dead.pinger.*},",
+    )
+    small_system.forget()
+    assert check(small_system).exit_code == 0
+
+
 CASES = {
     "type id": ("contracts", "type_id=1,", "type_id=9,", "contracts.Ping.type_id = 1: {package}.contracts.Ping says"),
     "topic": ("contracts", '"ping.{lane}"', '"pings.{lane}"', "contracts.Ping.topic = 'ping.{lane}': "),

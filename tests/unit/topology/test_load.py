@@ -81,7 +81,8 @@ def test_a_mistake_in_the_environment_names_the_variable(write: Path, monkeypatc
 def test_a_list_in_the_environment_that_is_no_json_is_named(write: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write.write_text(GOOD)
     monkeypatch.setenv("MYCELIUM_BUNDLES", "[not json")
-    assert "bundles" in complaints(write)[0]
+    (complaint,) = complaints(write)
+    assert complaint.startswith("environment variable MYCELIUM_BUNDLES: bundles = '[not json': is no JSON: ")
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ async def test_rubbish_on_the_socket_stops_nobody() -> None:
         for frame in frames:
             socket.send(frame)
         assert await next_of(other, subscriber, 2) == [Tick("a", 2), Tick("a", 6)]
-        assert exchange._inbound.refused.counts == {"frame refused": 4, "decode error": 1}
+        assert network.ledger().frames_refused == {"frame refused": 4, "decode error": 1}
         (route,) = network.ledger().routes
         assert (route.delivered, dict(route.dropped)) == (3, {"decode error": 1, "lost in transport": 2})
         socket.close(linger=0)

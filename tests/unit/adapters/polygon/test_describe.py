@@ -8,8 +8,9 @@ import msgspec
 import pytest
 from pydantic import ValidationError
 
-from adapters.polygon.describe import PoolEntry, clashes, problems_of
+from adapters.polygon.describe import PoolEntry, clashes
 from contracts.values import Address
+from mycelium.topology.problems import problems_of
 from tests.unit.adapters.polygon.samples import USDC, V2_POOL, V3_POOL, WETH
 
 ENTRY: dict[str, Any] = {
@@ -40,7 +41,7 @@ def test_a_pool_in_settings() -> None:
         ({"fee_pips": 0.3}, "fee_pips", "integer"),
         ({"tick_spacing": 0}, "", "tick_spacing 0"),
         ({"protocol": "uniswap_v2"}, "", "tick_spacing 10"),
-        ({"surplus": 1}, "surplus", "not permitted"),
+        ({"surplus": 1}, "surplus", "is not a known key"),
         ({"token0": ENTRY["token1"], "token1": ENTRY["token0"]}, "", "smaller address"),
         ({"token1": ENTRY["token0"]}, "", "smaller address"),
         ({"token0": ENTRY["token0"] | {"decimals": 256}}, "token0.decimals", "255"),
@@ -50,7 +51,7 @@ def test_a_pool_in_settings() -> None:
 def test_each_mistake_is_named(changes: dict[str, Any], key: str, message: str) -> None:
     with pytest.raises(ValidationError) as caught:
         PoolEntry.model_validate(ENTRY | changes)
-    (problem,) = problems_of("file", caught.value)
+    (problem,) = problems_of(caught.value, PoolEntry, lambda _key: "file")
     assert problem.key == key
     assert message in problem.message
 
