@@ -16,9 +16,10 @@ from mycelium.core.ledger import Ledger
 from mycelium.core.message import Message, contract_of
 from mycelium.core.policy import QueuePolicy
 from mycelium.core.topics import Pattern, check_topic
-from mycelium.transport.exchange import Exchange, Interest, Network
+from mycelium.transport.exchange import Exchange, Network
 from mycelium.transport.queues import DEFAULT_CAPACITY
 from mycelium.transport.streams import Stream
+from mycelium.transport.subscriptions import Interest
 
 M = TypeVar("M", bound=Message)
 

@@ -11,9 +11,10 @@ from typing import Generic, Self, TypeVar
 from mycelium.core.errors import ClosedError, WouldBlock
 from mycelium.core.message import Message
 from mycelium.core.policy import QueuePolicy
-from mycelium.transport.exchange import Exchange, Interest, Subscription
+from mycelium.transport.exchange import Exchange
 from mycelium.transport.queues import BoundedQueue, make_queue
 from mycelium.transport.streams import Item
+from mycelium.transport.subscriptions import Interest, Subscription
 
 M = TypeVar("M", bound=Message)
 

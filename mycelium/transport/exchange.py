@@ -16,9 +16,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import structlog
@@ -27,11 +27,11 @@ from mycelium.core.envelope import source_id
 from mycelium.core.errors import PathError
 from mycelium.core.ledger import Ledger, RouteEntry
 from mycelium.core.message import Contract, Message, PayloadCodec
-from mycelium.core.topics import Pattern, TopicTrie
 from mycelium.transport.links import Inbound, Link, LinkSink
 from mycelium.transport.queues import BoundedQueue
 from mycelium.transport.sockets import HIGH_WATER_MARK, FrameReceiver, FrameSender, shared_context
 from mycelium.transport.streams import Route, Sink, Stream, StreamId
+from mycelium.transport.subscriptions import Interest, Reader, RouteKey, Subscription, Wishes
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 
@@ -40,62 +40,6 @@ log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 ANSWER_TIMEOUT = 10.0
 
 T = TypeVar("T")
-_RouteKey = tuple[int, int, str, int]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Interest:
-    """What a subscription wants of one contract.
-
-    Args:
-        contract: whose messages.
-        pattern: on which topics.
-        name: what the ledger calls it.
-    """
-
-    contract: Contract
-    pattern: Pattern
-    name: str
-
-    def wants(self, stream: Stream) -> bool:
-        """Whether it wants a stream's messages."""
-        return stream.contract.type_id == self.contract.type_id and self.pattern.matches(stream.id.topic)
-
-
-@dataclass(eq=False)
-class Subscription:
-    """One queue and all that comes into it, in the order in which it was published. Read in ``exchange``."""
-
-    exchange: Exchange
-    interests: tuple[Interest, ...]
-    queue: BoundedQueue
-    routes: list[Route] = field(default_factory=list)
-    arrived: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when it is detached and all that was published for it before has come in."""
-
-
-_Wish = tuple[Subscription, Interest]
-
-
-class _Wishes:
-    """Who wants which topics, by type id."""
-
-    def __init__(self) -> None:
-        self._tries: defaultdict[int, TopicTrie[_Wish]] = defaultdict(TopicTrie)
-        self._held: dict[Subscription, list[_Wish]] = {}
-
-    def add(self, subscription: Subscription) -> None:
-        wishes = [(subscription, interest) for interest in subscription.interests]
-        self._held[subscription] = wishes
-        for wish in wishes:
-            self._tries[wish[1].contract.type_id].add(wish[1].pattern, wish)
-
-    def remove(self, subscription: Subscription) -> None:
-        for wish in self._held.pop(subscription):
-            self._tries[wish[1].contract.type_id].remove(wish[1].pattern, wish)
-
-    def match(self, stream: Stream) -> list[_Wish]:
-        return self._tries[stream.contract.type_id].match(stream.id.topic)
 
 
 class Network:
@@ -148,13 +92,13 @@ class Network:
         """Make a subscription known to loops that join later; the answer are those that are here now."""
         with self.lock:
             self._subscriptions.append(subscription)
-            return [other for other in self._exchanges if other is not subscription.exchange]
+            return [other for other in self._exchanges if other is not subscription.reader]
 
     def delist(self, subscription: Subscription) -> list[Exchange]:
         """Take :meth:`enlist` back."""
         with self.lock:
             self._subscriptions.remove(subscription)
-            return [other for other in self._exchanges if other is not subscription.exchange]
+            return [other for other in self._exchanges if other is not subscription.reader]
 
     def left(self, exchange: Exchange) -> None:
         """An exchange was closed; its books are kept."""
@@ -177,14 +121,14 @@ class Exchange:
         self.loop = loop
         self.endpoint = endpoint
         self._streams: list[Stream] = []
-        self._local = _Wishes()
-        self._wanted = _Wishes()
-        self._links: dict[Exchange, Link] = {}
-        self._link_sinks: dict[tuple[Stream, Exchange], LinkSink] = {}
+        self._local = Wishes()
+        self._wanted = Wishes()
+        self._links: dict[Reader, Link] = {}
+        self._link_sinks: dict[tuple[Stream, Reader], LinkSink] = {}
         self._codecs: dict[type[Message], PayloadCodec[Any]] = {}
         self._subscriptions: list[Subscription] = []
         self._closed_routes: dict[tuple[StreamId, str], RouteEntry] = {}
-        self._inbound_routes: dict[_RouteKey, tuple[Route, ...]] = {}
+        self.inbound_routes: dict[RouteKey, tuple[Route, ...]] = {}
         self._inbound = Inbound(self._find_inbound, self._codec, self._check_arrived)
         self._detached: list[Subscription] = []
         self._receiver: FrameReceiver | None = None
@@ -208,7 +152,7 @@ class Exchange:
         stream.sinks = (*stream.sinks, route)
 
     def _wire_remote(self, stream: Stream, subscription: Subscription, interest: Interest) -> None:
-        reader = subscription.exchange
+        reader = subscription.reader
         sink = self._link_sinks.get((stream, reader))
         if sink is None:
             link = self._links.get(reader)
@@ -222,9 +166,9 @@ class Exchange:
         key = (source_id(stream.id.source_name), stream.id.epoch, stream.id.topic, stream.contract.type_id)
         with self.network.lock:
             subscription.routes.append(route)
-            reader._inbound_routes[key] = (*reader._inbound_routes.get(key, ()), route)
+            reader.inbound_routes[key] = (*reader.inbound_routes.get(key, ()), route)
 
-    def _connect(self, reader: Exchange) -> Link:
+    def _connect(self, reader: Reader) -> Link:
         reader.loop.call_soon_threadsafe(reader.listen)
         context = shared_context()
 
@@ -294,12 +238,12 @@ class Exchange:
         subscription.queue.discard()
         self._subscriptions.remove(subscription)
         with self.network.lock:
-            for key, routes in list(self._inbound_routes.items()):
+            for key, routes in list(self.inbound_routes.items()):
                 kept = tuple(route for route in routes if route.queue is not subscription.queue)
                 if kept:
-                    self._inbound_routes[key] = kept
+                    self.inbound_routes[key] = kept
                 else:
-                    del self._inbound_routes[key]
+                    del self.inbound_routes[key]
         for entry in _entries(subscription):
             closed = (StreamId(entry.source, entry.epoch, entry.topic), entry.subscription)
             known = self._closed_routes.get(closed)
@@ -317,13 +261,13 @@ class Exchange:
         self._wanted.remove(subscription)
         for route in subscription.routes:
             stream = route.stream
-            sink = self._link_sinks.get((stream, subscription.exchange))
+            sink = self._link_sinks.get((stream, subscription.reader))
             if sink is None:
                 continue
             route.leave()
-            if not any(other.exchange is subscription.exchange for other, _ in self._wanted.match(stream)):
+            if not any(other.reader is subscription.reader for other, _ in self._wanted.match(stream)):
                 # What it has gathered still leaves: the link knows the sink until then.
-                del self._link_sinks[stream, subscription.exchange]
+                del self._link_sinks[stream, subscription.reader]
                 _remove_sink(stream, sink)
 
     # --- from other threads ------------------------------------------------------------------
@@ -336,7 +280,7 @@ class Exchange:
             )
 
     def _find_inbound(self, source: int, epoch: int, topic: str, type_id: int) -> tuple[Route, ...]:
-        return self._inbound_routes.get((source, epoch, topic, type_id), ())
+        return self.inbound_routes.get((source, epoch, topic, type_id), ())
 
     # --- life --------------------------------------------------------------------------------
 

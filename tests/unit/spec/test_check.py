@@ -55,7 +55,7 @@ def test_dead_letters_can_be_read_like_any_contract(small_system: SmallSystem) -
     small_system.change(
         small_system.services,
         "    @handles(Ping)",
-        '    @handles(DeadLetter, "_sys.dead.pinger.*")\n    async def on_dead(self, letter): ...\n\n    @handles(Ping)',
+        '    @handles(DeadLetter, "_sys.dead.pinger.*")\n    async def on_dead(self, _): ...\n\n    @handles(Ping)',
     )
     complaint = "does not have DeadLetter on _sys.dead.pinger.*"
     assert complaint in check(small_system).stderr

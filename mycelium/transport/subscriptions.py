@@ -1,0 +1,87 @@
+"""What readers want: interests, the subscriptions that hold them, and who wants which topic."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from mycelium.core.message import Contract
+from mycelium.core.topics import Pattern, TopicTrie
+from mycelium.transport.queues import BoundedQueue
+from mycelium.transport.streams import Route, Stream
+
+RouteKey = tuple[int, int, str, int]
+"""(source, epoch, topic, type id): what a frame says about its stream."""
+
+
+class Reader(Protocol):
+    """The event loop in which a subscription is read, as the loops that publish see it."""
+
+    loop: asyncio.AbstractEventLoop
+    endpoint: str
+    inbound_routes: dict[RouteKey, tuple[Route, ...]]
+
+    def listen(self) -> None:
+        """Receive frames from the other loops. Runs in this loop."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Interest:
+    """What a subscription wants of one contract.
+
+    Args:
+        contract: whose messages.
+        pattern: on which topics.
+        name: what the ledger calls it.
+    """
+
+    contract: Contract
+    pattern: Pattern
+    name: str
+
+    def wants(self, stream: Stream) -> bool:
+        """Whether it wants a stream's messages."""
+        return stream.contract.type_id == self.contract.type_id and self.pattern.matches(stream.id.topic)
+
+
+@dataclass(eq=False)
+class Subscription:
+    """One queue and all that comes into it, in the order in which it was published. Read in the loop of ``reader``."""
+
+    reader: Reader
+    interests: tuple[Interest, ...]
+    queue: BoundedQueue
+    routes: list[Route] = field(default_factory=list)
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when it is detached and all that was published for it before has come in."""
+
+
+Wish = tuple[Subscription, Interest]
+"""A subscription, and for which of its interests."""
+
+
+class Wishes:
+    """Who wants which topics, by type id."""
+
+    def __init__(self) -> None:
+        self._tries: defaultdict[int, TopicTrie[Wish]] = defaultdict(TopicTrie)
+        self._held: dict[Subscription, list[Wish]] = {}
+
+    def add(self, subscription: Subscription) -> None:
+        """Take up what a subscription wants."""
+        wishes = [(subscription, interest) for interest in subscription.interests]
+        self._held[subscription] = wishes
+        for wish in wishes:
+            self._tries[wish[1].contract.type_id].add(wish[1].pattern, wish)
+
+    def remove(self, subscription: Subscription) -> None:
+        """Take :meth:`add` back."""
+        for wish in self._held.pop(subscription):
+            self._tries[wish[1].contract.type_id].remove(wish[1].pattern, wish)
+
+    def match(self, stream: Stream) -> list[Wish]:
+        """Who wants a stream's messages, the oldest subscription first."""
+        return self._tries[stream.contract.type_id].match(stream.id.topic)
