@@ -218,16 +218,17 @@ def summary_of(outcome: Outcome, counted: Mapping[str, Sequence[str]]) -> dict[s
 
     Args:
         outcome: how the run ended.
-        counted: what a figure counts, by its name: contract names.
+        counted: what a figure counts, by its name: contract names. Without an entry, ``events`` counts
+            everything published and ``signals`` nothing.
     """
     ledger, published = outcome.ledger, outcome.ledger.published
-    figures = {name: sum(published.get(contract, 0) for contract in counted[name]) for name in counted}
-    events = figures.get("events", sum(published.values()))
+    figures = {"events": sum(published.values()), "signals": 0}
+    figures |= {name: sum(published.get(contract, 0) for contract in counted[name]) for name in counted}
     return {
         **figures,
         "published": dict(published),
         "seconds": round(outcome.seconds, 6),
-        "rate_per_s": round(events / outcome.seconds, 1) if outcome.seconds > 0 else 0.0,
+        "rate_per_s": round(figures["events"] / outcome.seconds, 1) if outcome.seconds > 0 else 0.0,
         "latency_us": {
             name: round(outcome.waiting.quantile(fraction) / 1000, 1)
             for name, fraction in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999), ("max", 1.0))

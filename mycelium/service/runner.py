@@ -13,7 +13,7 @@ import structlog
 
 from mycelium.bus.bus import interest
 from mycelium.bus.subscriber import Subscriber
-from mycelium.core.errors import ContractError
+from mycelium.core.errors import ContractError, MyceliumError, QueueFullError
 from mycelium.core.ledger import Cause
 from mycelium.core.message import PayloadCodec
 from mycelium.core.policy import QueuePolicy
@@ -134,20 +134,43 @@ class ServiceRunner:
             self.state = HealthState.STOPPED
 
     async def _consume(self, mailbox: Subscriber[Any]) -> None:
+        try:
+            while True:
+                try:
+                    item = await mailbox.take()
+                except QueueFullError as error:
+                    self._overflowed(mailbox, error)
+                    continue
+                if item is None:
+                    return
+                await self._handle(item)
+        except Exception as error:  # noqa: BLE001 - reported, and it ends the host
+            # Handlers' errors are dealt with below us: this is a fault of ours, and nobody awaits this task yet.
+            self._failed(error)
+            self._log.exception("the mailbox of a service failed", mailbox=mailbox.name)
+            self._on_fatal()
+
+    async def _handle(self, item: Item) -> None:
         now = self.service.clock.time_ns
-        while (item := await mailbox.take()) is not None:
-            handler = self._handlers[item.route.name]
-            started = now()
-            failure: Exception | None = None
-            try:
-                await handler.call(item.message)
-            except Exception as error:  # noqa: BLE001 - a handler may raise anything; the policy decides
-                failure = error
-            if failure is not None:
-                await self._recover(handler, item, failure)
-            self.waiting.record(started - item.published)
-            self.handling.record(now() - started)
-            self._handled += 1
+        handler = self._handlers[item.route.name]
+        started = now()
+        failure: Exception | None = None
+        try:
+            await handler.call(item.message)
+        except Exception as error:  # noqa: BLE001 - a handler may raise anything; the policy decides
+            failure = error
+        if failure is not None:
+            await self._recover(handler, item, failure)
+        self.waiting.record(started - item.published)
+        self.handling.record(now() - started)
+        self._handled += 1
+
+    def _overflowed(self, mailbox: Subscriber[Any], error: QueueFullError) -> None:
+        """A handler with policy ``error`` has come to where messages are missing. They are counted already."""
+        self._log.error("messages are missing", mailbox=mailbox.name, error=str(error))
+        if self._handlers[mailbox.name].declared.on_failure is OnFailure.STOP:
+            self._failed(error)
+            self._on_fatal()
 
     async def _recover(self, handler: _Handler, item: Item, error: Exception) -> None:
         """A handler has failed once: call it again as declared, then give the message up."""
@@ -192,7 +215,10 @@ class ServiceRunner:
             sequence=item.sequence,
             attempts=attempts,
             error=shown,
-            exc_info=error.with_traceback(_from_handler(error.__traceback__)),
+            # An error of ours says in its sentence what is wrong.
+            exc_info=None
+            if isinstance(error, MyceliumError)
+            else error.with_traceback(_from_handler(error.__traceback__)),
         )
         try:
             payload = PayloadCodec(type(item.message)).encode([item.message])

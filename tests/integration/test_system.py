@@ -186,6 +186,36 @@ def test_an_unusable_capture_is_the_users_mistake(tmp_path: Path, content: bytes
     assert "Traceback" not in result.stderr
 
 
+def test_a_full_disk_stops_the_run_with_one_sentence(tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("there is no /dev/full, which stands in for a full disk")
+    (tmp_path / "signals.jsonl").symlink_to("/dev/full")
+    result = mycelium(
+        "run",
+        "-c",
+        "config/monolith.toml",
+        "--summary",
+        tmp_path / "summary.json",
+        environment={"MYCELIUM_SERVICES__RUN_REPORT__DIRECTORY": tmp_path},
+    )
+    assert result.returncode == 1
+    assert "service run_report failed: PathError: " in result.stderr
+    assert "signals.jsonl: cannot be written: No space left on device" in result.stderr
+    assert "Traceback" not in result.stderr
+    ledger = json.loads((tmp_path / "summary.json").read_text())["ledger"]
+    assert ledger["balanced"] is True
+    assert ledger["dropped"]["handler error, dead letter"] > 0
+
+
+def test_a_directory_that_cannot_be_made_is_the_users_mistake() -> None:
+    result = mycelium(
+        "run", "-c", "config/monolith.toml", environment={"MYCELIUM_SERVICES__RUN_REPORT__DIRECTORY": "/dev/null/x"}
+    )
+    assert result.returncode == 2
+    assert "services.run_report.directory: cannot be written to: " in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_one_service_of_the_real_system_runs_alone(tmp_path: Path) -> None:
     result = mycelium("run", "polygon_adapter", "-c", "config/monolith.toml", "--summary", tmp_path / "s.json")
     assert result.returncode == 0, result.stderr

@@ -27,6 +27,7 @@ from mycelium.service import (
     handles,
 )
 from mycelium.service.host import in_flow_order, summary_of
+from mycelium.service.runner import ServiceRunner
 
 
 class Number(Message, type_id=1, topic="numbers.{lane}"):
@@ -342,6 +343,44 @@ async def test_a_handler_with_a_policy_has_a_queue_of_its_own() -> None:
     assert Newest.seen == [9]
     assert outcome.ledger.dropped == {"queue policy latest": 9}
     assert outcome.ledger.balanced
+
+
+@pytest.mark.parametrize("on_failure", OnFailure)
+async def test_a_handler_with_policy_error_meets_the_hole_and_goes_on_or_stops(on_failure: OnFailure) -> None:
+    class Strict(Service[NoSettings]):
+        name = "strict"
+        seen: ClassVar[list[int]] = []
+
+        @handles(Number, policy=QueuePolicy.ERROR, capacity=4, on_failure=on_failure)
+        async def on_number(self, number: Number) -> None:
+            self.seen.append(number.value)
+
+    class Burst(Source):
+        async def run(self) -> None:
+            for value in range(10):
+                await self.publish(Number("a", value))
+            await self.breathe()
+            await self.publish(Number("a", 99))
+
+    outcome = await host_of(Burst, Strict).run()
+    assert Strict.seen[:4] == [0, 1, 2, 3]
+    assert outcome.ledger.dropped["queue policy error"] >= 6
+    assert outcome.ledger.balanced
+    assert bool(outcome.failed) is (on_failure is OnFailure.STOP)
+
+
+async def test_a_fault_in_the_runner_ends_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(_runner: ServiceRunner, _item: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(ServiceRunner, "_handle", broken)
+    outcome = await host_of(Endless, Squarer).run()
+    assert [health.error for health in outcome.failed] == ["RuntimeError: a fault of ours"]
+
+
+async def test_without_counted_figures_events_are_everything() -> None:
+    summary = summary_of(await host_of(Source, Squarer).run(), {})
+    assert (summary["events"], summary["signals"]) == (200, 0)
 
 
 async def test_intakes_are_part_of_the_books() -> None:
