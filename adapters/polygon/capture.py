@@ -15,6 +15,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -245,16 +246,15 @@ def write_capture(path: Path, header: Header, lines: Iterable[Mapping[str, Any] 
     partial = path.with_name(path.name + ".partial")
     written = 0
     try:
-        with partial.open("wb") as raw:
-            # Name and time would make each file different.
-            packed = gzip.GzipFile("", "wb", 9, raw, mtime=0) if path.name.endswith(".gz") else None
-            target: Any = raw if packed is None else packed
+        with ExitStack() as open_files:
+            target: Any = open_files.enter_context(partial.open("wb"))
+            if path.name.endswith(".gz"):
+                # Name and time would make each file different.
+                target = open_files.enter_context(gzip.GzipFile("", "wb", 9, target, mtime=0))
             target.write(_compact(header_to_json(header)))
             for line in lines:
                 target.write(_compact(log_to_json(line) if isinstance(line, Log) else line))
                 written += 1
-            if packed is not None:
-                packed.close()
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
