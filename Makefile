@@ -57,6 +57,12 @@ bench: .venv/.dev ## Measure the hot paths
 bench-smoke: .venv/.dev ## Run every benchmark once, for correctness
 	$(BIN)/python -m pytest benchmarks --benchmark-disable -q
 
+# Twenty times as many simulated lives as `make test`; a failing one is printed with what repeats it.
+SEEDS ?= 3000
+.PHONY: simulate
+simulate: .venv/.dev ## Search longer for faults in the delivery machines: make simulate SEEDS=3000
+	SIMULATION_EXAMPLES=$(SEEDS) $(BIN)/python -m pytest tests/simulation --timeout 3600
+
 .PHONY: wheel
 wheel: .venv/.dev ## Build the wheel
 	@rm -rf build/dist
