@@ -19,13 +19,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 from pydantic import Field, ValidationError
 
 from adapters.polygon.describe import EntryModel, HeaderPool, TokenEntry, clashes, pool_metadata
-from adapters.polygon.lines import Fault, Line, LineReader, Position
+from adapters.polygon.lines import Fault, Line, LineReader, LogReader, Position
 from adapters.polygon.logs import Log, LogError, log_to_json, parse_log
 from contracts.market import PoolMetadata
 from contracts.values import Address
@@ -131,7 +131,7 @@ def header_to_json(header: Header) -> dict[str, Any]:
     }
 
 
-class CaptureReader:
+class CaptureReader(LogReader):
     """Reads a capture from beginning to end, once. Close it, or use it as a context manager.
 
     Args:
@@ -155,26 +155,6 @@ class CaptureReader:
         except ConfigError:
             self._reader.close()
             raise
-
-    @property
-    def size(self) -> int:
-        """Bytes of the file."""
-        return self._reader.size
-
-    @property
-    def consumed(self) -> int:
-        """Bytes of the file that have been read so far."""
-        return self._reader.consumed
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the file. May be called again."""
-        self._reader.close()
 
     def __iter__(self) -> Iterator[Reading]:
         """Every log with its position, and a fault for everything that is none. Never raises for bad content."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,13 +18,10 @@ from adapters.polygon.importers import read_block
 from adapters.polygon.importers.csv_logs import CsvReader
 from adapters.polygon.lines import Fault
 from adapters.polygon.logs import Log
-from adapters.polygon.record import MissingToolError, Tools, record
-from mycelium.core.errors import ConfigError, MyceliumError, Problem
+from adapters.polygon.record import Tools, record
+from mycelium.cli.guard import EXIT_FAILED, guarded
+from mycelium.core.errors import ConfigError, Problem
 from mycelium.topology.problems import problems_of
-
-EXIT_FAILED = 1
-EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 console = Console(stderr=True, soft_wrap=True)
@@ -137,19 +133,5 @@ def _logs(source: Path, readings: CsvReader, faults: Counter[str]) -> Iterator[L
 
 
 def main() -> None:
-    """Run the command line. What a user got wrong ends with a sentence and exit code 2, not with a traceback."""
-    try:
-        app()
-    except (ConfigError, MissingToolError) as error:
-        for line in str(error).splitlines():
-            console.print(f"error: {line}", highlight=False, markup=False)
-        sys.exit(EXIT_USAGE)
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        console.print(f"error: {where}{error.strerror or error}", highlight=False, markup=False)
-        sys.exit(EXIT_FAILED)
-    except MyceliumError as error:
-        console.print(f"error: {error}", highlight=False, markup=False)
-        sys.exit(EXIT_FAILED)
-    except KeyboardInterrupt:
-        sys.exit(EXIT_INTERRUPTED)
+    """Run the command line."""
+    guarded(app)

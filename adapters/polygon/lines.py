@@ -184,3 +184,29 @@ def _bounded(number: int, text: bytes) -> Line | Fault:
     if len(text) > MAX_LINE_BYTES:
         return Fault(Position(number), "malformed_line", f"longer than {MAX_LINE_BYTES} bytes")
     return Line(number, text)
+
+
+class LogReader:
+    """Base of the readers of logs: how far they are, and their end. Use one as a context manager, or close it."""
+
+    _reader: LineReader
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return self._reader.size
+
+    @property
+    def consumed(self) -> int:
+        """Bytes of the file that have been read so far."""
+        return self._reader.consumed
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file. May be called again."""
+        self._reader.close()

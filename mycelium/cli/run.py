@@ -18,6 +18,7 @@ import typer
 from rich.console import Console
 
 from mycelium.bus.clock import SystemClock
+from mycelium.cli.guard import EXIT_FAILED, EXIT_INTERRUPTED
 from mycelium.cli.progress import ProgressView
 from mycelium.cli.report import print_summary
 from mycelium.cli.system import System, load_system, placements
@@ -28,9 +29,6 @@ from mycelium.spec.check import check_topology
 from mycelium.topology.load import require_built
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger("host")
-
-EXIT_FAILED = 1
-EXIT_INTERRUPTED = 128 + signal.SIGINT
 
 
 def run(

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from mycelium.core.errors import ConfigError, Problem, TopicError
 from mycelium.core.topics import TopicTemplate
-from mycelium.topology.problems import problems_of
+from mycelium.topology.problems import problems_of, read_text
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 _CLASS = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
@@ -142,13 +142,7 @@ def load_spec(path: Path) -> SystemSpec:
         ConfigError: it cannot be read, is no YAML, or breaks a rule.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError([Problem(str(path), "", f"cannot be read: {error.strerror}")]) from None
-    except UnicodeDecodeError as error:
-        raise ConfigError([Problem(str(path), "", f"is not UTF-8: {error.reason} at byte {error.start}")]) from None
-    try:
-        table = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - it is a SafeLoader
+        table = yaml.load(read_text(path), Loader=_StrictLoader)  # noqa: S506 - it is a SafeLoader
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f" (line {mark.line + 1}, column {mark.column + 1})" if mark is not None else ""

@@ -14,7 +14,7 @@ from pydantic_settings import SettingsError
 
 from mycelium.core.errors import ConfigError, Problem
 from mycelium.topology.model import ENVIRONMENT_DELIMITER, ENVIRONMENT_PREFIX, Mode, Topology
-from mycelium.topology.problems import problems_of
+from mycelium.topology.problems import problems_of, read_text
 
 SPEC_NAME = "system.yaml"
 
@@ -77,13 +77,7 @@ def require_built(topology: LoadedTopology) -> None:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError([Problem(str(path), "", f"cannot be read: {error.strerror}")]) from None
-    except UnicodeDecodeError as error:
-        raise ConfigError([Problem(str(path), "", f"is not UTF-8: {error.reason} at byte {error.start}")]) from None
-    try:
-        return tomllib.loads(text)
+        return tomllib.loads(read_text(path))
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([Problem(str(path), "", f"is not TOML: {error}")]) from None
 

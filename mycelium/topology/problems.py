@@ -1,15 +1,16 @@
-"""Turns pydantic's findings about a file into the sentences that its author needs."""
+"""Files that people write: reading them, and turning what is wrong into the sentences that their author needs."""
 
 from __future__ import annotations
 
 import difflib
 import types
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from mycelium.core.errors import Problem
+from mycelium.core.errors import ConfigError, Problem
 
 
 def problems_of(
@@ -40,6 +41,20 @@ def problems_of(
             shown = value if isinstance(value, (str, int, float, bool)) else None
             found.append(Problem(where(location), key, _message(detail), shown))
     return found
+
+
+def read_text(path: Path) -> str:
+    """The text of a file that a person wrote.
+
+    Raises:
+        ConfigError: it cannot be read, or is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError([Problem(str(path), "", f"cannot be read: {error.strerror}")]) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError([Problem(str(path), "", f"is not UTF-8: {error.reason} at byte {error.start}")]) from None
 
 
 def _message(detail: Any) -> str:

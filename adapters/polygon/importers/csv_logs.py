@@ -12,10 +12,9 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Self
 
 from adapters.polygon.capture import Entry, Header, Reading
-from adapters.polygon.lines import Fault, Line, LineReader, Position
+from adapters.polygon.lines import Fault, Line, LineReader, LogReader, Position
 from adapters.polygon.logs import MAX_QUANTITY, MAX_TOPICS, Log, MalformedLog, parse_bytes
 from contracts.market import PoolMetadata
 from mycelium.core.errors import ConfigError, Problem
@@ -25,7 +24,7 @@ LAYOUTS = (("pool_log_index", "pool_topics", "pool_data"), ("log_index", "topics
 """Names of the columns for log index, topics and data."""
 
 
-class CsvReader:
+class CsvReader(LogReader):
     """Reads such a file from beginning to end, once, as a capture is read. Close it, or use it as a context manager.
 
     Args:
@@ -51,26 +50,6 @@ class CsvReader:
             raise ConfigError([Problem(str(path), "", f"the first line names {names}; expected columns {wanted}")])
         self._width = len(names)
         self._columns = tuple(names.index(name) for name in _COMMON + layout)
-
-    @property
-    def size(self) -> int:
-        """Bytes of the file."""
-        return self._reader.size
-
-    @property
-    def consumed(self) -> int:
-        """Bytes of the file that have been read so far."""
-        return self._reader.consumed
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the file. May be called again."""
-        self._reader.close()
 
     def __iter__(self) -> Iterator[Reading]:
         """Every log with its line, and a fault for every line that holds none. Never raises for bad content."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mycelium.core.errors import MyceliumError
+from mycelium.core.errors import ConfigError, Problem
 
 INSTALLER = "tools/install-system-parts"
 COMPILER_SECONDS = 120
@@ -28,7 +28,7 @@ _MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "
 _SOURCES = Path(__file__).with_name("solidity")
 
 
-class MissingToolError(MyceliumError):
+class MissingToolError(ConfigError):
     """A program or file that a recording needs is not there.
 
     Args:
@@ -37,7 +37,7 @@ class MissingToolError(MyceliumError):
     """
 
     def __init__(self, what: str, looked: str) -> None:
-        super().__init__(f"{what} is missing (looked for {looked}); install it with: {INSTALLER}")
+        super().__init__([Problem(looked, "", f"{what} is missing here; install it with: {INSTALLER}")])
         self.what = what
         self.looked = looked
 

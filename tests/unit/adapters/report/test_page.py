@@ -15,6 +15,7 @@ from adapters.report.page import price_gaps, read_run, write_page
 from adapters.report.prices import price_of
 from contracts.market import PoolMetadata, PoolSync, Protocol, Token
 from contracts.values import U256, Address
+from mycelium.cli.guard import guarded
 from mycelium.core.errors import ConfigError
 
 LATENCY = {"p50": 1.0, "p90": 2.0, "p99": 3.0, "p999": 4.0, "max": 5.0}
@@ -91,22 +92,24 @@ def test_a_missing_or_broken_file_is_named(tmp_path: Path) -> None:
         read_run(tmp_path)
 
 
-def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import typer
-
-    app = typer.Typer()
-    app.command()(command.main)
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     leave(tmp_path)
-    result = CliRunner().invoke(app, [str(tmp_path)])
+    result = CliRunner().invoke(command.app, [str(tmp_path)])
     assert result.exit_code == 0, result.output
     assert "report.html" in result.stdout
+
+    def fails() -> tuple[object, str]:
+        with pytest.raises(SystemExit) as ended:
+            guarded(lambda: command.app([str(tmp_path)], standalone_mode=False))
+        return ended.value.code, capsys.readouterr().err
+
     (tmp_path / "report.html").unlink()
     (tmp_path / "report.html").mkdir()
-    assert "cannot be written: Is a directory" in CliRunner().invoke(app, [str(tmp_path)]).stderr
+    code, said = fails()
+    assert (code, "Is a directory" in said) == (1, True)
     (tmp_path / "pools.jsonl").unlink()
-    failed = CliRunner().invoke(app, [str(tmp_path)])
-    assert failed.exit_code == 2
-    assert "the service run_report writes it" in failed.stderr
+    code, said = fails()
+    assert (code, "the service run_report writes it" in said) == (2, True)
 
 
 def pool(protocol: Protocol) -> PoolMetadata:
