@@ -8,6 +8,7 @@ import typer
 
 from mycelium import __version__
 from mycelium.cli.guard import guarded
+from mycelium.cli.journal import app as journal_app
 from mycelium.cli.run import run
 from mycelium.cli.spec import app as spec_app
 
@@ -18,6 +19,7 @@ app: typer.Typer = typer.Typer(
 )
 app.command()(run)
 app.add_typer(spec_app, name="spec")
+app.add_typer(journal_app, name="journal")
 
 
 def _show_version(wanted: bool) -> None:

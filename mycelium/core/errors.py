@@ -11,6 +11,7 @@
     │   └── QueueFullError        a subscription with policy ``error`` overflowed
     ├── WireError             bytes from outside break the format: counted, skipped, never fatal
     ├── ServiceError          a service failed in a step of its life
+    ├── JournalError          what is stored cannot be written or trusted (mycelium.journal.errors)
     ├── PathError             a transport failed: address in use, peer gone, time over
     └── ConfigError           a file that a person wrote is wrong: file, key, value, what is accepted
 

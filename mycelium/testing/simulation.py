@@ -85,7 +85,7 @@ class SimulatedStore:
 
     def start(self) -> None:
         """Come up with what the disk has."""
-        self.admission = Admission(self.marks())
+        self.admission: Admission = Admission(self.marks())
         self.network.up.add(self.name)
 
     def crash(self, lost: int) -> None:
@@ -208,7 +208,7 @@ class SimulatedPublisher:
     def start(self) -> None:
         """Begin a new incarnation, after what the outbox holds of the former one."""
         self._epoch += 1
-        self.window = PublisherWindow(self._window_size)
+        self.window: PublisherWindow = PublisherWindow(self._window_size)
         self._network.up.add(self.name)
         if self._left is not None:
             self._resend(self._left)
@@ -315,7 +315,7 @@ class SimulatedReader:
 
     def start(self) -> None:
         """Come up, with the cursor if it is durable."""
-        self.state = ReaderState(
+        self.state: ReaderState = ReaderState(
             self._start, self.cursor if self.durable else None, max_aside=self._max_aside, max_credits=2
         )
         if not self.durable or self.cursor is None:

@@ -1,0 +1,345 @@
+"""Both stores against a plain list: whatever is done to them, they say what the list says."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from mycelium.core.topics import Pattern
+from mycelium.journal import (
+    Cause,
+    Durability,
+    Entry,
+    Journal,
+    JournalOrderError,
+    LmdbJournal,
+    MemoryJournal,
+    Record,
+    Retention,
+    TopicRetention,
+    Watermark,
+)
+from tests.unit.journal.frames import ALL, TOPICS, everything
+
+RETENTION = Retention(
+    max_age_ns=100,
+    max_bytes=4_000,
+    topics=(
+        TopicRetention(Pattern.parse("market.quickswap.*"), 20, 900),
+        TopicRetention(Pattern.parse("market.>"), 50),
+    ),
+    keep_streams=3,
+)
+
+KEYS = [(source, epoch, topic) for source in (1, 2) for epoch in (10, 2**63) for topic in TOPICS]
+Key = tuple[int, int, str]
+
+# Stream, messages skipped before it, messages in it, ns since the frame before, bytes.
+FRAMES = st.lists(
+    st.tuples(
+        st.sampled_from(KEYS),
+        st.integers(0, 3),
+        st.integers(1, 5),
+        st.integers(-5, 20),
+        st.sampled_from([0, 9, 200, 2_500]),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@dataclass
+class Row:
+    position: int
+    arrived: int
+    key: Key
+    sequence: int
+    count: int
+    frame: bytes
+
+    @property
+    def record(self) -> Record:
+        return Record(self.position, self.arrived, self.frame)
+
+
+class Model:
+    """What a journal is, without a thought for speed."""
+
+    def __init__(self, max_frames: int | None) -> None:
+        self.max_frames = max_frames
+        self.rows: list[Row] = []
+        self.last_position = 0
+        self.last_arrived = 0
+        self.ends: dict[Key, tuple[int, int]] = {}
+        self.cursors: dict[str, int] = {}
+        self.unreported: list[tuple[str, Row]] = []
+
+    def append(self, entries: list[Entry]) -> None:
+        if self.max_frames is not None:
+            while len(self.rows) + len(entries) > self.max_frames:
+                self.unreported.append((Cause.SIZE, self.rows.pop(0)))
+                self.forget()
+        for each in entries:
+            self.last_position += 1
+            self.last_arrived = max(self.last_arrived, each.arrived_ns)
+            key = (each.source, each.epoch, each.topic)
+            row = Row(self.last_position, self.last_arrived, key, each.sequence, each.count, each.frame)
+            self.rows.append(row)
+            self.ends[key] = (each.sequence + each.count - 1, self.last_position)
+
+    def read(self, rows: list[Row], limit: int, max_bytes: int) -> list[Record]:
+        taken: list[Record] = []
+        for row in rows[:limit]:
+            if taken and sum(len(record.frame) for record in taken) + len(row.frame) > max_bytes:
+                break
+            taken.append(row.record)
+        return taken
+
+    def group(self, row: Row) -> int:
+        matching = (n for n, rule in enumerate(RETENTION.topics) if rule.pattern.matches(row.key[2]))
+        return next(matching, -1)
+
+    def trim(self, now: int, limit: int) -> list[tuple[str, Row]]:
+        removed: list[tuple[str, Row]] = []
+        for group in (*range(len(RETENTION.topics)), -1):
+            rule = RETENTION.topics[group] if group >= 0 else TopicRetention(Pattern.parse(">"))
+            age = RETENTION.max_age_ns if rule.max_age_ns is None else rule.max_age_ns
+            assert age is not None
+            while rows := [row for row in self.rows if self.group(row) == group]:
+                if rows[0].arrived < now - age:
+                    cause = Cause.AGE
+                elif rule.max_bytes is not None and sum(len(row.frame) for row in rows) > rule.max_bytes:
+                    cause = Cause.SIZE
+                else:
+                    break
+                if len(removed) == limit:
+                    return removed
+                self.rows.remove(rows[0])
+                removed.append((cause, rows[0]))
+        assert RETENTION.max_bytes is not None
+        while sum(len(row.frame) for row in self.rows) > RETENTION.max_bytes and len(removed) < limit:
+            removed.append((Cause.SIZE, self.rows.pop(0)))
+        return removed
+
+    def forget(self) -> None:
+        kept = {row.key for row in self.rows}
+        empty = sorted((position, key) for key, (_, position) in self.ends.items() if key not in kept)
+        for _, key in empty[: max(0, len(empty) - RETENTION.keep_streams)]:
+            del self.ends[key]
+
+    def watermark(self, key: Key) -> Watermark:
+        rows = [row for row in self.rows if row.key == key]
+        last, position = self.ends[key]
+        first = rows[0].sequence if rows else last + 1
+        return Watermark(*key, first, last, position, sum(len(row.frame) for row in rows))
+
+
+class JournalMachine(RuleBasedStateMachine):
+    """Drives a journal and the model side by side."""
+
+    max_frames: int | None = None
+
+    def open(self) -> Journal:
+        raise NotImplementedError
+
+    @initialize()
+    def begin(self) -> None:
+        self.model = Model(self.max_frames)
+        self.now = 0
+        self.journal = self.open()
+
+    @rule(frames=FRAMES)
+    def append(self, frames: list[tuple[Key, int, int, int, int]]) -> None:
+        entries: list[Entry] = []
+        ends = {key: end for key, (end, _) in self.model.ends.items()}
+        for key, skip, count, step, size in frames:
+            sequence = ends.get(key, 0) + 1 + skip
+            ends[key] = sequence + count - 1
+            self.now = max(0, self.now + step)
+            frame = f"{key} {sequence}".encode().ljust(size, b".")
+            entries.append(Entry(*key, sequence, count, self.now, frame))
+        self.model.append(entries)
+        assert self.journal.append(entries) == self.model.last_position
+
+    @rule(first=FRAMES, second=FRAMES, third=FRAMES)
+    def append_thrice(self, first: list[Any], second: list[Any], third: list[Any]) -> None:
+        """Most of what happens to a journal."""
+        for frames in (first, second, third):
+            self.append(frames)
+
+    @precondition(lambda self: self.model.ends)
+    @rule(data=st.data())
+    def append_backwards(self, data: st.DataObject) -> None:
+        key = data.draw(st.sampled_from(sorted(self.model.ends)))
+        last = self.model.ends[key][0]
+        good = Entry(*key, last + 1, 1, self.now, b"good")
+        bad = Entry(*key, data.draw(st.integers(1, last + 1)), 1, self.now, b"bad")
+        with pytest.raises(JournalOrderError) as caught:
+            self.journal.append([good, bad])
+        assert (caught.value.sequence, caught.value.last_sequence) == (bad.sequence, last + 1)
+
+    @rule(after=st.integers(0, 80), limit=st.integers(1, 20), max_bytes=st.sampled_from([0, 50, 3_000, ALL]))
+    def read(self, after: int, limit: int, max_bytes: int) -> None:
+        rows = [row for row in self.model.rows if row.position > after]
+        assert self.journal.read(after, limit=limit, max_bytes=max_bytes) == self.model.read(rows, limit, max_bytes)
+
+    @rule(
+        key=st.sampled_from(KEYS),
+        start=st.integers(0, 60),
+        limit=st.integers(1, 20),
+        max_bytes=st.sampled_from([0, 50, 3_000, ALL]),
+    )
+    def read_stream(self, key: Key, start: int, limit: int, max_bytes: int) -> None:
+        rows = [row for row in self.model.rows if row.key == key and row.sequence + row.count > start]
+        found = self.journal.read_stream(*key, start, limit=limit, max_bytes=max_bytes)
+        assert found == self.model.read(rows, limit, max_bytes)
+
+    @rule(time=st.integers(0, 300))
+    def position_at(self, time: int) -> None:
+        later = [row.position for row in self.model.rows if row.arrived >= time]
+        assert self.journal.position_at(time) == (later[0] if later else self.model.last_position + 1)
+
+    @rule(forward=st.integers(0, 40), limit=st.sampled_from([1, 3, 1000]))
+    def trim(self, forward: int, limit: int) -> None:
+        now = self.now + forward
+        removed = self.model.trim(now, limit)
+        trimmed = self.journal.trim(now, limit=limit)
+        self.model.forget()
+        expected: dict[tuple[Any, ...], list[int]] = {}
+        for cause, row in self.model.unreported + removed:
+            sums = expected.setdefault((cause, *row.key), [0, 0, 0])
+            for place, number in enumerate((1, row.count, len(row.frame))):
+                sums[place] += number
+        self.model.unreported = []
+        found: dict[tuple[Any, ...], list[int]] = {}
+        for each in trimmed.removals:
+            sums = found.setdefault((each.cause, each.source, each.epoch, each.topic), [0, 0, 0])
+            for place, number in enumerate((each.frames, each.messages, each.frame_bytes)):
+                sums[place] += number
+        assert found == expected
+        if not trimmed.more:
+            assert self.journal.trim(now).frames == 0
+
+    @rule(changes=st.dictionaries(st.sampled_from(["a", "b", "é"]), st.none() | st.integers(0, 2**64 - 1)))
+    def store_cursors(self, changes: dict[str, int | None]) -> None:
+        self.journal.store_cursors(changes)
+        for name, position in changes.items():
+            self.model.cursors.pop(name, None)
+            if position is not None:
+                self.model.cursors[name] = position
+
+    @rule()
+    def reopen(self) -> None:
+        """A restart changes nothing."""
+
+    @invariant()
+    def agrees(self) -> None:
+        if not hasattr(self, "journal"):
+            return
+        model, journal = self.model, self.journal
+        assert journal.last_position == journal.synced_position == model.last_position
+        assert journal.first_position == (model.rows[0].position if model.rows else model.last_position + 1)
+        assert everything(journal, at_once=7) == [row.record for row in model.rows]
+        assert sorted(journal.streams(), key=key_of) == sorted(map(model.watermark, model.ends), key=key_of)
+        for key in KEYS:
+            assert journal.last_sequence(*key) == model.ends.get(key, (0, 0))[0]
+        for topic in TOPICS:
+            rows = [row for row in model.rows if row.key[2] == topic]
+            assert journal.latest(topic) == (rows[-1].record if rows else None)
+        assert journal.cursors() == model.cursors
+        statistics = journal.statistics()
+        assert (statistics.frames, statistics.streams) == (len(model.rows), len(model.ends))
+        assert statistics.frame_bytes == sum(len(row.frame) for row in model.rows)
+
+    def teardown(self) -> None:
+        if hasattr(self, "journal"):
+            self.journal.close()
+
+
+def key_of(watermark: Watermark) -> Key:
+    return watermark.source, watermark.epoch, watermark.topic
+
+
+class MemoryMachine(JournalMachine):
+    max_frames = 12
+
+    def open(self) -> Journal:
+        return MemoryJournal(max_frames=12, retention=RETENTION)
+
+
+class LmdbMachine(JournalMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = Path(tempfile.mkdtemp(prefix="journal"))
+        self.durability = Durability.PROCESS
+
+    def open(self) -> Journal:
+        return LmdbJournal(self.directory / "store", retention=RETENTION, durability=self.durability)
+
+    @rule()
+    def reopen(self) -> None:
+        self.journal.close()
+        self.journal = self.open()
+
+    def teardown(self) -> None:
+        super().teardown()
+        shutil.rmtree(self.directory)
+
+
+def _case(machine: type[JournalMachine], examples: int) -> Callable[..., Any]:
+    machine.TestCase.settings = settings(
+        max_examples=examples, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+    )
+    return machine.TestCase
+
+
+TestMemory: Any = _case(MemoryMachine, 80)
+TestLmdb: Any = _case(LmdbMachine, 50)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("machine", [MemoryMachine, LmdbMachine])
+def test_a_long_walk(machine: type[JournalMachine], seed: int) -> None:
+    """The same, without a search: deeper than the machine above goes."""
+    dice = random.Random(seed)
+    walk = machine()
+    walk.begin()
+    for _ in range(80):
+        for _ in range(dice.randrange(3)):
+            walk.append(
+                [
+                    (
+                        dice.choice(KEYS),
+                        dice.randrange(3),
+                        dice.randint(1, 5),
+                        dice.randint(-5, 20),
+                        dice.choice([9, 200]),
+                    )
+                    for _ in range(dice.randint(1, 8))
+                ]
+            )
+        after, key, limit = dice.randrange(walk.model.last_position + 2), dice.choice(KEYS), dice.randint(1, 20)
+        max_bytes = dice.choice([0, 300, ALL])
+        walk.read(after, limit, max_bytes)
+        end = walk.model.ends.get(key, (0, 0))[0]
+        for start in range(max(0, end - 12), end + 2):
+            walk.read_stream(key, start, limit, max_bytes)
+        for time in range(max(0, walk.now - 60), walk.now + 3):
+            walk.position_at(time)
+        walk.store_cursors({dice.choice("ab"): dice.choice([None, after])})
+        if dice.random() < 0.3:
+            walk.trim(dice.randint(0, 40), dice.choice([2, 1_000]))
+        if dice.random() < 0.1:
+            walk.reopen()
+        walk.agrees()
+    walk.teardown()
