@@ -259,16 +259,15 @@ class Exchange:
     def dismiss(self, subscription: Subscription) -> None:
         """Take :meth:`admit` back. Runs in this loop."""
         self._wanted.remove(subscription)
-        for route in subscription.routes:
-            stream = route.stream
-            sink = self._link_sinks.get((stream, subscription.reader))
-            if sink is None:
-                continue
+        reader = subscription.reader
+        # Several routes lead from one stream where several interests of the subscription want it.
+        mine = [route for route in subscription.routes if (route.stream, reader) in self._link_sinks]
+        for route in mine:
             route.leave()
-            if not any(other.reader is subscription.reader for other, _ in self._wanted.match(stream)):
+        for stream in {route.stream for route in mine}:
+            if not any(other.reader is reader for other, _ in self._wanted.match(stream)):
                 # What it has gathered still leaves: the link knows the sink until then.
-                del self._link_sinks[stream, subscription.reader]
-                _remove_sink(stream, sink)
+                _remove_sink(stream, self._link_sinks.pop((stream, reader)))
 
     # --- from other threads ------------------------------------------------------------------
 

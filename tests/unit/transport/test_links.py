@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import zmq
 
-from mycelium.bus.bus import Bus
+from mycelium.bus.bus import Bus, interest
 from mycelium.core.envelope import Envelope, encode_frame, source_id
 from mycelium.core.errors import PathError, WouldBlock
 from mycelium.core.message import Message
@@ -267,3 +267,22 @@ async def test_a_detached_reader_gets_the_frame_that_was_half_handled() -> None:
         assert await other.call(detach_and_read) == ticks(200)
         assert network.ledger().balanced
         await other.call(lambda _bus: subscriber.aclose())
+
+
+async def test_a_mailbox_with_two_interests_in_one_stream_leaves_with_both() -> None:
+    async with threads() as (network, writer, other), writer.publisher(Tick) as publisher:
+
+        async def attach(bus: Bus) -> Any:
+            mailbox = bus.mailbox([interest(Tick, ">", "m.all"), interest(Tick, "test.*", "m.some")], "m")
+            await mailbox.attach()
+            return mailbox
+
+        mailbox = await other.call(attach)
+        await publisher.publish(Tick("a", 1))
+        assert await next_of(other, mailbox, 2) == [Tick("a", 1)] * 2
+        await other.call(lambda _bus: mailbox.detach())
+        await publisher.publish(Tick("a", 2))
+        await other.call(lambda _bus: mailbox.aclose())
+        ledger = network.ledger()
+        assert ledger.balanced, ledger.routes
+        assert {route.subscription: route.published for route in ledger.routes} == {"m.all": 1, "m.some": 1}
