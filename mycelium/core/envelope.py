@@ -49,8 +49,6 @@ TLV_CAUSATION = 5
 # exhaust a reader. NATS has the same default.
 DEFAULT_MAX_FRAME = 1 << 20
 
-MAX_COUNT = 0xFFFF
-
 _HEADER = struct.Struct("<2sBBHHQQQQII")
 _TLV = struct.Struct("<HI")
 # Header and the payload's TLV head in one call: nearly every frame has nothing else in its body.

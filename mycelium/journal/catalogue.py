@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 
 from mycelium.core.topics import Pattern
@@ -112,6 +113,37 @@ class Catalogue:
     def watermarks(self, pattern: Pattern | None) -> list[Watermark]:
         """Of the streams that ``pattern`` matches, all without one."""
         return [state.watermark() for state in self if pattern is None or pattern.matches(state.key[2])]
+
+
+class Catalogued(ABC):
+    """Base of the journals: what both answer from memory, the streams and the cursors."""
+
+    _catalogue: Catalogue
+    _cursors: Mapping[str, int]
+
+    @abstractmethod
+    def _check_open(self) -> None:
+        """Raise ClosedError if the journal was closed."""
+
+    def streams(self, pattern: Pattern | None = None) -> list[Watermark]:
+        """See :class:`~mycelium.journal.protocol.Journal`."""
+        self._check_open()
+        return self._catalogue.watermarks(pattern)
+
+    def last_sequence(self, source: int, epoch: int, topic: str) -> int:
+        """See :class:`~mycelium.journal.protocol.Journal`."""
+        state = self._catalogue.by_key.get((source, epoch, topic))
+        return 0 if state is None else state.last_sequence
+
+    def load_cursor(self, name: str) -> int | None:
+        """See :class:`~mycelium.journal.protocol.Journal`."""
+        self._check_open()
+        return self._cursors.get(name)
+
+    def cursors(self) -> Mapping[str, int]:
+        """See :class:`~mycelium.journal.protocol.Journal`."""
+        self._check_open()
+        return dict(self._cursors)
 
 
 def check_order(catalogue: Catalogue, entries: Sequence[Entry], path: str) -> None:

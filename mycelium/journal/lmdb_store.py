@@ -22,8 +22,7 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from mycelium.core.errors import ClosedError
-from mycelium.core.topics import Pattern
-from mycelium.journal.catalogue import Catalogue, StreamState, check_order, merged_cursors
+from mycelium.journal.catalogue import Catalogue, Catalogued, StreamState, check_order, merged_cursors
 from mycelium.journal.engine import Engine
 from mycelium.journal.errors import JournalDamagedError, JournalError
 from mycelium.journal.loading import Loaded, fresh_state, load
@@ -34,7 +33,6 @@ from mycelium.journal.protocol import (
     Record,
     Retention,
     Trimmed,
-    Watermark,
     check_cursors,
 )
 from mycelium.journal.reading import count_records, find_time, first_position, read_index, read_record, read_records
@@ -53,7 +51,7 @@ DEFAULT_THOROUGH_BYTES = 64 << 20
 SMALL_TRIM = 64
 
 
-class LmdbJournal:
+class LmdbJournal(Catalogued):
     """A :class:`~mycelium.journal.protocol.Journal` in a directory of its own.
 
     Args:
@@ -219,16 +217,6 @@ class LmdbJournal:
             return []
         return self._read(read_index, state.number, from_sequence, limit, max_bytes)
 
-    def streams(self, pattern: Pattern | None = None) -> list[Watermark]:
-        """See :class:`~mycelium.journal.protocol.Journal`."""
-        self._check_open()
-        return self._catalogue.watermarks(pattern)
-
-    def last_sequence(self, source: int, epoch: int, topic: str) -> int:
-        """See :class:`~mycelium.journal.protocol.Journal`."""
-        state = self._catalogue.by_key.get((source, epoch, topic))
-        return 0 if state is None else state.last_sequence
-
     def position_at(self, time_ns: int) -> int:
         """See :class:`~mycelium.journal.protocol.Journal`."""
         return self._read(find_time, time_ns, self._last_position)
@@ -238,11 +226,6 @@ class LmdbJournal:
         self._check_open()
         state = self._catalogue.latest(topic)
         return None if state is None else self._read(read_record, state.last_position)
-
-    def load_cursor(self, name: str) -> int | None:
-        """See :class:`~mycelium.journal.protocol.Journal`."""
-        self._check_open()
-        return self._cursors.get(name)
 
     def store_cursors(self, cursors: Mapping[str, int | None]) -> None:
         """See :class:`~mycelium.journal.protocol.Journal`."""
@@ -256,11 +239,6 @@ class LmdbJournal:
 
         self._write(store, 0, reserve=True)
         self._cursors = merged
-
-    def cursors(self) -> Mapping[str, int]:
-        """See :class:`~mycelium.journal.protocol.Journal`."""
-        self._check_open()
-        return dict(self._cursors)
 
     def trim(self, now_ns: int, *, limit: int = 5_000) -> Trimmed:
         """See :class:`~mycelium.journal.protocol.Journal`."""

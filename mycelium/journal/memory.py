@@ -13,8 +13,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from mycelium.core.errors import ClosedError
-from mycelium.core.topics import Pattern
-from mycelium.journal.catalogue import Catalogue, StreamState, check_order, merged_cursors
+from mycelium.journal.catalogue import Catalogue, Catalogued, StreamState, check_order, merged_cursors
 from mycelium.journal.errors import JournalFullError
 from mycelium.journal.protocol import (
     Cause,
@@ -23,7 +22,6 @@ from mycelium.journal.protocol import (
     Record,
     Retention,
     Trimmed,
-    Watermark,
     check_cursors,
 )
 from mycelium.journal.retention import Dropped, Removals, apply, forgettable
@@ -56,7 +54,7 @@ class _Shelf(Generic[T]):
             self.head = 0
 
 
-class MemoryJournal:
+class MemoryJournal(Catalogued):
     """A :class:`~mycelium.journal.protocol.Journal` in memory. When it is full it drops its oldest frames.
 
     What it dropped is in the result of the next :meth:`trim`, so that the ledger can count it.
@@ -163,16 +161,6 @@ class MemoryJournal:
             records.append(record)
         return records
 
-    def streams(self, pattern: Pattern | None = None) -> list[Watermark]:
-        """See :class:`~mycelium.journal.protocol.Journal`."""
-        self._check_open()
-        return self._catalogue.watermarks(pattern)
-
-    def last_sequence(self, source: int, epoch: int, topic: str) -> int:
-        """See :class:`~mycelium.journal.protocol.Journal`."""
-        state = self._catalogue.by_key.get((source, epoch, topic))
-        return 0 if state is None else state.last_sequence
-
     def position_at(self, time_ns: int) -> int:
         """See :class:`~mycelium.journal.protocol.Journal`."""
         self._check_open()
@@ -194,21 +182,11 @@ class MemoryJournal:
         state = self._catalogue.latest(topic)
         return None if state is None else self._slots[state.last_position].record
 
-    def load_cursor(self, name: str) -> int | None:
-        """See :class:`~mycelium.journal.protocol.Journal`."""
-        self._check_open()
-        return self._cursors.get(name)
-
     def store_cursors(self, cursors: Mapping[str, int | None]) -> None:
         """See :class:`~mycelium.journal.protocol.Journal`."""
         self._check_open()
         check_cursors(cursors)
         self._cursors = merged_cursors(self._cursors, cursors, NAME)
-
-    def cursors(self) -> Mapping[str, int]:
-        """See :class:`~mycelium.journal.protocol.Journal`."""
-        self._check_open()
-        return dict(self._cursors)
 
     def trim(self, now_ns: int, *, limit: int = 5_000) -> Trimmed:
         """See :class:`~mycelium.journal.protocol.Journal`."""

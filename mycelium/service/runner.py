@@ -44,8 +44,6 @@ class ServiceRunner:
         self.state: HealthState = HealthState.CREATED
         self.waiting: LatencyHistogram = LatencyHistogram()
         """From publish to the handler's start, ns."""
-        self.handling: LatencyHistogram = LatencyHistogram()
-        """From the handler's start to its end, ns."""
         self._on_fatal = on_fatal
         self._log = structlog.get_logger("host").bind(service=service.name)
         self._mailboxes: list[Subscriber[Any]] = []
@@ -119,7 +117,6 @@ class ServiceRunner:
             self._failed(error)
             self._log.exception("service failed to stop")
             self._on_fatal()
-        await self.service.close_publishers()
         await self.close()
 
     async def close(self) -> None:
@@ -151,9 +148,8 @@ class ServiceRunner:
             self._on_fatal()
 
     async def _handle(self, item: Item) -> None:
-        now = self.service.clock.time_ns
         handler = self._handlers[item.route.name]
-        started = now()
+        started = self.service.clock.time_ns()
         failure: Exception | None = None
         try:
             await handler.call(item.message)
@@ -162,7 +158,6 @@ class ServiceRunner:
         if failure is not None:
             await self._recover(handler, item, failure)
         self.waiting.record(started - item.published)
-        self.handling.record(now() - started)
         self._handled += 1
 
     def _overflowed(self, mailbox: Subscriber[Any], error: QueueFullError) -> None:

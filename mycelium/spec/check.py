@@ -182,15 +182,11 @@ def _check_wiring(spec: SystemSpec, file: str) -> Iterator[Problem]:
 
 def check_topology(spec: SystemSpec, topology: LoadedTopology) -> list[Problem]:
     """A topology against the spec: every service placed, none unknown, settings for services only."""
-    return [*check_placement(spec, topology), *_check_settings_keys(spec, topology)]
+    return [*_check_placement(spec, topology), *_check_settings_keys(spec, topology)]
 
 
-def check_placement(spec: SystemSpec, topology: LoadedTopology) -> list[Problem]:
+def _check_placement(spec: SystemSpec, topology: LoadedTopology) -> Iterator[Problem]:
     """Every service of the spec is placed, and no other. (That none is placed twice, the topology itself sees to.)"""
-    return list(_misplaced(spec, topology))
-
-
-def _misplaced(spec: SystemSpec, topology: LoadedTopology) -> Iterator[Problem]:
     file, spec_file = str(topology.path), topology.spec_path.name
     placed = topology.values.placed
     for index, bundle in enumerate(topology.values.bundles):

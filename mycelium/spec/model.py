@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mycelium.core.errors import ConfigError, Problem, TopicError
-from mycelium.core.topics import TopicTemplate
+from mycelium.core.topics import SYSTEM_PREFIX, TopicTemplate
 from mycelium.topology.problems import problems_of, read_text
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -61,6 +61,8 @@ class ContractSpec(BaseModel):
             TopicTemplate.parse(text)
         except TopicError as error:
             raise ValueError(str(error)) from None
+        if text.split(".", maxsplit=1)[0] == SYSTEM_PREFIX:
+            raise ValueError(f"begins with {SYSTEM_PREFIX!r}; those topics are the fabric's own, choose another")
         return text
 
 

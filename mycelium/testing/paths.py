@@ -48,13 +48,11 @@ class Path:
         name: for test ids.
         open: opens it.
         by_reference: the reader gets the very object that was published.
-        buffers: the path itself holds messages between the writer and the reader's queue.
     """
 
     name: str
     open: Callable[[], AbstractAsyncContextManager[Ends]]
     by_reference: bool
-    buffers: bool
 
 
 class _Here:
@@ -65,12 +63,15 @@ class _Here:
         return await function(self._bus)
 
 
-class _OtherThread:
-    """A bus in an event loop of its own, in a thread of its own."""
+class OtherThread:
+    """A bus in an event loop of its own, in a thread of its own. It is a :class:`Side`.
+
+    Args:
+        network: what connects it to other buses.
+    """
 
     def __init__(self, network: Network) -> None:
         self._network = network
-        self._opened: asyncio.Event
         self._thread = threading.Thread(target=lambda: asyncio.run(self._live()), name="reader")
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop
@@ -84,16 +85,20 @@ class _OtherThread:
             await self._end.wait()
 
     async def call(self, function: Callable[[Bus], Awaitable[T]]) -> T:
+        """See :class:`Side`."""
+
         async def run() -> T:
             return await function(self._bus)
 
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(run(), self._loop))
 
     async def start(self) -> None:
+        """Start the thread. Returns when its bus is open."""
         self._thread.start()
         await asyncio.to_thread(self._ready.wait)
 
     async def stop(self) -> None:
+        """Close the bus and end the thread."""
         self._loop.call_soon_threadsafe(self._end.set)
         await asyncio.to_thread(self._thread.join)
 
@@ -110,7 +115,7 @@ async def _open_inproc() -> AsyncIterator[Ends]:
     # A low mark, so that a case can fill the path without a million messages.
     network = Network(high_water_mark=2)
     async with Bus("writer", network=network) as writer:
-        other = _OtherThread(network)
+        other = OtherThread(network)
         await other.start()
         try:
             yield Ends(_Here(writer), other, network.ledger)
@@ -118,8 +123,8 @@ async def _open_inproc() -> AsyncIterator[Ends]:
             await other.stop()
 
 
-LOCAL = Path("local", _open_local, by_reference=True, buffers=False)
+LOCAL = Path("local", _open_local, by_reference=True)
 """Writer and reader in one event loop."""
 
-INPROC = Path("inproc", _open_inproc, by_reference=False, buffers=True)
+INPROC = Path("inproc", _open_inproc, by_reference=False)
 """Writer and reader in two threads of one process, over ZeroMQ inproc."""

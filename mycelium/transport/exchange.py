@@ -19,7 +19,7 @@ import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
 
@@ -38,8 +38,6 @@ log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 # How long another thread's event loop may take to answer. Chosen by us: a loop that is blocked for
 # this long could not be called running.
 ANSWER_TIMEOUT = 10.0
-
-T = TypeVar("T")
 
 
 class Network:
@@ -83,22 +81,21 @@ class Network:
             made.admit(subscription)
         return made
 
-    def others(self, exchange: Exchange) -> list[Exchange]:
-        """The exchanges of the other event loops."""
-        with self.lock:
-            return [other for other in self._exchanges if other is not exchange]
+    def _others(self, exchange: Reader) -> list[Exchange]:
+        """The exchanges of the other event loops. Asked with the lock held."""
+        return [other for other in self._exchanges if other is not exchange]
 
     def enlist(self, subscription: Subscription) -> list[Exchange]:
         """Make a subscription known to loops that join later; the answer are those that are here now."""
         with self.lock:
             self._subscriptions.append(subscription)
-            return [other for other in self._exchanges if other is not subscription.reader]
+            return self._others(subscription.reader)
 
     def delist(self, subscription: Subscription) -> list[Exchange]:
         """Take :meth:`enlist` back."""
         with self.lock:
             self._subscriptions.remove(subscription)
-            return [other for other in self._exchanges if other is not subscription.reader]
+            return self._others(subscription.reader)
 
     def left(self, exchange: Exchange) -> None:
         """An exchange was closed; its books are kept."""
@@ -175,7 +172,7 @@ class Exchange:
         def sender(on_room: Callable[[], None]) -> FrameSender:
             return FrameSender(context, reader.endpoint, on_room, self.network.high_water_mark)
 
-        return Link(sender, source_id)
+        return Link(sender)
 
     def _codec(self, message_type: type[Message]) -> PayloadCodec[Any]:
         codec = self._codecs.get(message_type)

@@ -14,7 +14,7 @@ from typing import Any
 
 import structlog
 
-from mycelium.core.envelope import Envelope, decode_frame, encode_frame
+from mycelium.core.envelope import Envelope, decode_frame, encode_frame, source_id
 from mycelium.core.errors import ContractError, WireError
 from mycelium.core.ledger import Cause, Tally
 from mycelium.core.message import Message, PayloadCodec
@@ -37,13 +37,11 @@ class Link:
 
     Args:
         sender: makes the socket, given what to call when there is room again.
-        source_id: the 8-byte source for a service's name.
     """
 
-    def __init__(self, sender: Callable[[Callable[[], None]], FrameSender], source_id: Callable[[str], int]) -> None:
+    def __init__(self, sender: Callable[[Callable[[], None]], FrameSender]) -> None:
         self._loop = asyncio.get_running_loop()
         self._sender = sender(self._room)
-        self.source_id = source_id
         self._gathering: dict[LinkSink, None] = {}  # a set that keeps its order
         self._turn_is_open = False
         self._full = False
@@ -111,7 +109,7 @@ class LinkSink:
         self._link = link
         self._stream = stream
         self._codec = codec
-        self._source = link.source_id(stream.id.source_name)
+        self._source = source_id(stream.id.source_name)
         self._messages: list[Message] = []
         self._first = 0
         self._published = 0
@@ -162,7 +160,7 @@ class LinkSink:
     def flush(self) -> bool:
         """Send what is gathered in frames; False if the socket has no room for all of it."""
         while self._messages:
-            batch = self._batch()
+            batch = self._messages[:MAX_COALESCED]
             frame = self._frame(batch)
             if frame is not None:
                 if not self._link.send(frame):
@@ -173,9 +171,6 @@ class LinkSink:
             self._first += len(batch)
             self._admit()
         return True
-
-    def _batch(self) -> list[Message]:
-        return self._messages[:MAX_COALESCED]
 
     def _admit(self) -> None:
         """Let waiting publishers' messages in. A hole left by a cancelled one ends the run before it."""

@@ -161,6 +161,7 @@ MALFORMED = {
     "no dependencies": ("    depends_on: []\n", "", "services.pinger.depends_on: is missing"),
     "wrong restart": ("restart: on_failure", "restart: sometimes", "should be 'always', 'on_failure' or 'never'"),
     "wrong topic": ("topic: ping.{lane}", "topic: Ping", "contracts.Ping.topic = 'Ping'"),
+    "system topic": ("topic: ping.{lane}", "topic: _sys.{lane}", "those topics are the fabric's own"),
     "wrong class path": ("class: PACKAGE.contracts:Ping", "class: Ping", "contracts.Ping.class = 'Ping'"),
     "system type id": ("type_id: 1", "type_id: 65281", "should be less than or equal to 65279"),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mycelium.core.envelope import decode_frame, source_id
+from mycelium.core.envelope import decode_frame
 from mycelium.core.message import PayloadCodec, contract_of
 from mycelium.testing.conformance import Tick
 from mycelium.transport.links import MAX_COALESCED, MAX_GATHERED, LinkSink
@@ -19,7 +19,6 @@ class Socket:
     def __init__(self) -> None:
         self.room = 0
         self.sent: list[tuple[int, int]] = []
-        self.source_id = source_id
 
     def send(self, frame: bytes) -> bool:
         if not self.room:

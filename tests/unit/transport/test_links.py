@@ -15,7 +15,7 @@ from mycelium.core.envelope import Envelope, encode_frame, source_id
 from mycelium.core.errors import PathError, WouldBlock
 from mycelium.core.message import Message
 from mycelium.testing.conformance import Tick, stands_still, ticks
-from mycelium.testing.paths import _OtherThread
+from mycelium.testing.paths import OtherThread
 from mycelium.transport.exchange import Network
 from mycelium.transport.links import MAX_COALESCED, Inbound
 from mycelium.transport.sockets import FrameReceiver, shared_context
@@ -28,10 +28,10 @@ class Bulky(Message, type_id=3, topic="bulky"):
 
 
 @asynccontextmanager
-async def threads(high_water_mark: int = 1000) -> AsyncIterator[tuple[Network, Bus, _OtherThread]]:
+async def threads(high_water_mark: int = 1000) -> AsyncIterator[tuple[Network, Bus, OtherThread]]:
     network = Network(high_water_mark=high_water_mark)
     async with Bus("writer", network=network) as writer:
-        other = _OtherThread(network)
+        other = OtherThread(network)
         await other.start()
         try:
             yield network, writer, other
@@ -39,7 +39,7 @@ async def threads(high_water_mark: int = 1000) -> AsyncIterator[tuple[Network, B
             await other.stop()
 
 
-async def attached(other: _OtherThread, message_type: type[Any]) -> Any:
+async def attached(other: OtherThread, message_type: type[Any]) -> Any:
     async def attach(bus: Bus) -> Any:
         subscriber = bus.subscriber(message_type)
         await subscriber.attach()
@@ -48,7 +48,7 @@ async def attached(other: _OtherThread, message_type: type[Any]) -> Any:
     return await other.call(attach)
 
 
-async def next_of(other: _OtherThread, subscriber: Any, number: int) -> list[Any]:
+async def next_of(other: OtherThread, subscriber: Any, number: int) -> list[Any]:
     async def read(_bus: Bus) -> list[Any]:
         return [await anext(subscriber) for _ in range(number)]
 
@@ -72,7 +72,7 @@ async def test_rubbish_on_the_socket_stops_nobody() -> None:
             encode_frame(Envelope("test.a", 1, 1, source_id("writer"), publisher._epoch, 3, 0, b"\x91\x05")),  # no Tick
             encode_frame(Envelope("test.a", 1, 1, source_id("writer"), publisher._epoch, 6, 0, b"\x91\x92\xa1a\x06")),
         ]
-        (exchange,) = network.others(network.exchange())
+        (exchange,) = network._others(network.exchange())
         socket = shared_context().socket(zmq.PUSH)
         socket.connect(exchange.endpoint)
         for frame in frames:
@@ -170,7 +170,7 @@ async def test_a_withdrawn_message_leaves_a_hole_that_its_followers_respect() ->
 
 async def test_many_threads_hear_one_another() -> None:
     network = Network()
-    others = [_OtherThread(network) for _ in range(3)]
+    others = [OtherThread(network) for _ in range(3)]
     async with Bus("writer", network=network) as writer, writer.publisher(Tick) as publisher:
         subscribers = []
         for other in others:
