@@ -22,9 +22,11 @@ install: .venv/.dev ## Make .venv with everything to work on the project
 	@tools/make-venv dev
 	@touch .venv/.run $@
 
+# monolith, bundled or distributed: in one process, in several, or in several through a broker.
+MODE ?= monolith
 .PHONY: demo
 demo: .venv/.run ## Run the whole system on a recorded capture; report in build/demo
-	@$(BIN)/mycelium run --config config/monolith.toml --summary $(DEMO)/summary.json
+	@$(BIN)/mycelium demo --mode $(MODE) --summary $(DEMO)/summary.json
 	@$(BIN)/python -m adapters.report $(DEMO)
 
 .PHONY: test
@@ -62,6 +64,11 @@ SEEDS ?= 3000
 .PHONY: simulate
 simulate: .venv/.dev ## Search longer for faults in the delivery machines: make simulate SEEDS=3000
 	SIMULATION_EXAMPLES=$(SEEDS) $(BIN)/python -m pytest tests/simulation --timeout 3600
+
+.PHONY: chaos
+chaos: .venv/.dev ## Kill real processes while a million messages pass: nothing may be lost
+	$(BIN)/python -m tests.chaos --messages $(MESSAGES)
+MESSAGES ?= 1000000
 
 .PHONY: wheel
 wheel: .venv/.dev ## Build the wheel

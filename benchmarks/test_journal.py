@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from benchmarks.test_local import Tick
+from mycelium.core.delivery.frames import StreamKey
 from mycelium.core.envelope import Envelope, encode_frame
 from mycelium.core.message import PayloadCodec
 from mycelium.journal import Durability, Entry, Journal, LmdbJournal, MemoryJournal
 
 CODEC = PayloadCodec(Tick)
-TOPICS = [f"bench.{number}" for number in range(100)]
+STREAMS = [StreamKey(7, 8, f"bench.{number}") for number in range(100)]
 BATCHES = 300
 NS = 1_000_000
 
@@ -31,8 +32,7 @@ def batches_of(messages: int, batch: int) -> Iterator[list[Entry]]:
     for number in count():
         start = number * batch
         yield [
-            Entry(7, 8, TOPICS[n % 100], n // 100 * messages + 1, messages, n, frame)
-            for n in range(start, start + batch)
+            Entry(STREAMS[n % 100], n // 100 * messages + 1, messages, n, frame) for n in range(start, start + batch)
         ]
 
 
@@ -81,7 +81,7 @@ def test_read(benchmark: Any, store: Journal, messages: int, kind: str) -> None:
         return frames
 
     def streams() -> int:
-        return sum(len(store.read_stream(7, 8, topic, 1, limit=1_000, max_bytes=1 << 30)) for topic in TOPICS)
+        return sum(len(store.read_stream(stream, 1, limit=1_000, max_bytes=1 << 30)) for stream in STREAMS)
 
     frames = benchmark.pedantic(everything if kind == "all" else streams, rounds=7, warmup_rounds=1)
     assert frames == 10_000
@@ -91,11 +91,11 @@ def test_read(benchmark: Any, store: Journal, messages: int, kind: str) -> None:
 def test_refuse_duplicates(benchmark: Any, tmp_path: Path) -> None:
     """A look at the last sequence of a stream, among 5,000."""
     journal = LmdbJournal(tmp_path / "journal")
-    journal.append([Entry(7, 8, f"bench.{number}", 1, 1, 1, b"x") for number in range(5_000)])
+    journal.append([Entry(StreamKey(7, 8, f"bench.{number}"), 1, 1, 1, b"x") for number in range(5_000)])
 
     def many() -> None:
         for _ in range(5_000):
-            journal.last_sequence(7, 8, "bench.17")
+            journal.last_sequence(STREAMS[17])
 
     benchmark.pedantic(many, rounds=7, warmup_rounds=1)
     report(benchmark, 5_000)

@@ -96,3 +96,24 @@ class PoolSync(Message, type_id=102, topic="state.{venue}.{instrument}"):
     sqrt_price_x96: U256
     liquidity: U256
     tick: int
+
+
+class BlockClosed(Message, type_id=103, topic="blocks.{chain}"):
+    """A source has published all that it has of a block.
+
+    Events travel on many topics, whose order among one another nobody promises. A reader that has counted ``swaps``
+    SwapEvents and ``syncs`` PoolSyncs of the block, and as many PoolMetadata as ``pools``, has everything and may put
+    it into the order of the chain: by ``log_index``, the PoolSync before the SwapEvent of the same log.
+
+    A source describes all its pools before the first event, and closes its blocks in their order. One that is started
+    again may begin again: then blocks, events and descriptions come a second time.
+
+    ``chain`` is the EIP-155 number of the chain, ``timestamp`` the block's, in seconds.
+    """
+
+    chain: int
+    block: int
+    timestamp: int
+    swaps: int
+    syncs: int
+    pools: int

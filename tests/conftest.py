@@ -44,6 +44,10 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         for function in blockbuster.functions.values():
             # A traceback in the log reads source lines; it is rare, and the log would be poor without it.
             function.can_block_in("linecache.py", {"checkcache", "updatecache", "lazycache"})
+            # A store binds and opens its journal before it serves, and a journal waits for its disk and nothing else.
+            function.can_block_in("transport/store.py", {"bind"})
+            function.can_block_in("journal/lmdb_store.py", {"__init__", "close"})
+            function.can_block_in("journal/outbox.py", {"__init__", "close"})
         left = runner.run(run())
     assert not left, f"tasks were left behind: {left}"
     return True

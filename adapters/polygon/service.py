@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import Counter
 from itertools import islice
 
 from adapters.polygon.capture import CaptureReader, Reading
@@ -11,8 +12,9 @@ from adapters.polygon.importers.csv_logs import CsvReader
 from adapters.polygon.lines import Fault
 from adapters.polygon.pools import Ignored, PoolBook, Refused
 from adapters.polygon.settings import PolygonSettings
-from contracts.market import PoolMetadata, PoolSync, SwapEvent
+from contracts.market import BlockClosed, PoolMetadata, PoolSync, SwapEvent
 from mycelium.core.errors import ConfigError, Problem
+from mycelium.core.message import Message
 from mycelium.service import Service
 
 CHUNK = 512
@@ -20,11 +22,14 @@ CHUNK = 512
 
 
 class PolygonAdapter(Service[PolygonSettings]):
-    """Publishes the pools of its source, then every event in it, block by block, and ends with the source."""
+    """Publishes the pools of its source, then every event in it, block by block, and ends with the source.
+
+    Every block of which it has read a log is closed with a :class:`BlockClosed`, also when it is asked to stop.
+    """
 
     name = "polygon_adapter"
     settings_type = PolygonSettings
-    publishes = (PoolMetadata, PoolSync, SwapEvent)
+    publishes = (PoolMetadata, PoolSync, SwapEvent, BlockClosed)
 
     async def start(self) -> None:
         """Open the source.
@@ -36,19 +41,23 @@ class PolygonAdapter(Service[PolygonSettings]):
         self._reader = await asyncio.to_thread(open_source, self.settings)
         self._readings = iter(self._reader)
         self._book = PoolBook(self._reader.header.pools, self._reader.header.missing_tokens)
+        self._block, self._timestamp = -1, 0
+        self._published: Counter[type[Message]] = Counter()
 
     async def run(self) -> None:
         """Publish what the source holds."""
         for pool in self._book.pools:
             await self.publish(pool)
-        block = -1
+        # From the first log of a higher block on, the book takes none of a lower one any more.
         while chunk := await asyncio.to_thread(self._next_chunk):
             for reading in chunk:
-                if not isinstance(reading, Fault) and reading.log.block != block:
-                    block = reading.log.block
+                if not isinstance(reading, Fault) and reading.log.block > self._block and not reading.log.removed:
+                    await self._close_block()
                     await self.breathe()
+                    self._block, self._timestamp = reading.log.block, reading.log.timestamp
                 await self._handle(reading)
             self.progress(self._reader.consumed, self._reader.size, "bytes")
+        await self._close_block()
         await self.breathe()
 
     async def stop(self) -> None:
@@ -70,7 +79,17 @@ class PolygonAdapter(Service[PolygonSettings]):
         else:
             for message in applied:
                 await self.publish(message)
+                self._published[type(message)] += 1
             intake.accept()
+
+    async def _close_block(self) -> None:
+        """Say what has been published of the block that is open, if one is."""
+        if self._block < 0:
+            return
+        swaps, syncs = self._published[SwapEvent], self._published[PoolSync]
+        chain, pools = self.settings.chain_id, len(self._book.pools)
+        self._published.clear()
+        await self.publish(BlockClosed(chain, self._block, self._timestamp, swaps, syncs, pools))
 
     def _next_chunk(self) -> list[Reading]:
         with self._reading:

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from io import FileIO
+import asyncio
+from contextlib import ExitStack
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from pydantic import BaseModel, ConfigDict
 
+from adapters.report.lines import LineFile
 from adapters.report.prices import price_of
 from contracts.market import PoolMetadata, PoolSync
 from contracts.signals import ArbitrageSignal
 from contracts.values import Address
-from mycelium.core.errors import ConfigError, PathError, Problem
+from mycelium.core.errors import ConfigError, Problem
 from mycelium.service import ConfigPath, OnFailure, Retry, Service, handles
 
 SIGNALS = "signals.jsonl"
 PRICES = "prices.jsonl"
 POOLS = "pools.jsonl"
+PLACES = {
+    SIGNALS: ("block", "log_index", "signal_id"),
+    PRICES: ("block", "log_index", "pool"),
+    POOLS: ("pool", "venue"),
+}
+"""What the lines of each file are sorted by."""
+
+MAX_WAITING = 65_536
+"""Prices that may wait for the description of their pools. Chosen by us: some 40 MB."""
 
 ONCE = Retry(attempts=1)
 
@@ -63,9 +74,11 @@ def signal_line(signal: ArbitrageSignal) -> dict[str, Any]:
 class RunReport(Service[ReportSettings]):
     """Writes ``signals.jsonl``, ``prices.jsonl`` and ``pools.jsonl``, line by line as messages come.
 
-    A line is written before its message counts as handled, so that the books say what the files hold. A few
-    microseconds each go to the operating system's cache, not to the disk. What cannot be written stops the run:
-    a report with holes is none.
+    A line is written before its message counts as handled, so that the books say what the files hold; only a price
+    waits for the description of its pool. What cannot be written stops the run: a report with holes is none.
+
+    Messages of different topics come in any order, and may come again. When the run ends, the files are put into the
+    order of the chain, without repeats: the same run leaves the same bytes, however it was spread over processes.
     """
 
     name = "run_report"
@@ -75,11 +88,13 @@ class RunReport(Service[ReportSettings]):
         """Make the directory and begin new files."""
         directory = self.settings.directory
         self._pools: dict[Address, PoolMetadata] = {}
-        self._files: dict[str, FileIO] = {}
+        self._waiting: dict[Address, list[PoolSync]] = {}
+        self._waiting_number = 0
+        self._files: dict[str, LineFile] = {}
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            for name in (SIGNALS, PRICES, POOLS):
-                self._files[name] = (directory / name).open("wb", buffering=0)
+            for name, place in PLACES.items():
+                self._files[name] = LineFile(directory / name, itemgetter(*place))
         except OSError as error:
             key = f"services.{self.name}.directory"
             raise ConfigError([Problem(str(directory), key, f"cannot be written to: {error.strerror}")]) from None
@@ -87,9 +102,7 @@ class RunReport(Service[ReportSettings]):
     @handles(PoolMetadata, retry=ONCE, on_failure=OnFailure.STOP)
     async def on_metadata(self, event: PoolMetadata) -> None:
         """A pool: what its prices are prices of."""
-        self._pools[event.pool] = event
-        self._write(
-            POOLS,
+        self._files[POOLS].write(
             {
                 "pool": str(event.pool),
                 "venue": event.venue,
@@ -101,33 +114,62 @@ class RunReport(Service[ReportSettings]):
                 "fee_pips": event.fee_pips,
             },
         )
+        self._pools[event.pool] = event
+        for state in self._waiting.pop(event.pool, ()):
+            self._waiting_number -= 1
+            self._write_price(state, event)
 
     @handles(PoolSync, retry=ONCE, on_failure=OnFailure.STOP)
     async def on_sync(self, event: PoolSync) -> None:
         """A price."""
         pool = self._pools.get(event.pool)
-        price = price_of(event, pool) if pool is not None else None
-        if price is not None:
-            self._write(
-                PRICES,
-                {"timestamp": event.timestamp, "block": event.block, "pool": str(event.pool), "price": price},
-            )
+        if pool is not None:
+            self._write_price(event, pool)
+        elif self._waiting_number < MAX_WAITING:
+            self._waiting_number += 1
+            self._waiting.setdefault(event.pool, []).append(event)
+        else:
+            self._refuse_price(event)
 
     @handles(ArbitrageSignal, retry=ONCE, on_failure=OnFailure.STOP)
     async def on_signal(self, event: ArbitrageSignal) -> None:
         """A signal."""
-        self._write(SIGNALS, signal_line(event))
+        self._files[SIGNALS].write(signal_line(event))
 
-    def _write(self, name: str, line: dict[str, Any]) -> None:
-        data = msgspec.json.encode(line) + b"\n"
-        try:
-            written = self._files[name].write(data)
-        except OSError as error:
-            raise PathError(str(self.settings.directory / name), f"cannot be written: {error.strerror}") from error
-        if written != len(data):
-            raise PathError(str(self.settings.directory / name), "cannot be written: the disk is full")
+    def _write_price(self, state: PoolSync, pool: PoolMetadata) -> None:
+        price = price_of(state, pool)
+        if price is not None:
+            self._files[PRICES].write(
+                {
+                    "timestamp": state.timestamp,
+                    "block": state.block,
+                    "log_index": state.log_index,
+                    "pool": str(state.pool),
+                    "price": price,
+                },
+            )
+
+    def _refuse_price(self, state: PoolSync) -> None:
+        where = f"block {state.block}, log {state.log_index}"
+        self.intake("pool_state").refuse("unknown_pool", where, f"pool {state.pool} is not described")
 
     async def stop(self) -> None:
-        """Close the files."""
-        for file in self._files.values():
-            file.close()
+        """Put the files in order and close them."""
+        for states in self._waiting.values():
+            for state in states:
+                self._refuse_price(state)
+        for name, repeated in (await asyncio.to_thread(self._close_files)).items():
+            if repeated:
+                self.intake(name).ignore("repeated", repeated)
+
+    def _close_files(self) -> dict[str, int]:
+        """Close every file, also when one of them cannot be put in order; how many lines of each were repeats."""
+        repeated: dict[str, int] = {}
+
+        def close(name: str) -> None:
+            repeated[name] = self._files[name].close()
+
+        with ExitStack() as closing:
+            for name in self._files:
+                closing.callback(close, name)
+        return repeated

@@ -6,13 +6,14 @@ import warnings
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from mycelium.core.errors import ClosedError, WouldBlock
 from mycelium.core.message import Message
 from mycelium.core.policy import QueuePolicy
 from mycelium.transport.exchange import Exchange
 from mycelium.transport.queues import BoundedQueue, make_queue
+from mycelium.transport.remote import Reading
 from mycelium.transport.streams import Item
 from mycelium.transport.subscriptions import Interest, Subscription
 
@@ -72,8 +73,15 @@ class Subscriber(Generic[M]):
     """
 
     def __init__(
-        self, interests: Sequence[Interest], exchange: Exchange, name: str, policy: QueuePolicy, capacity: int
+        self,
+        interests: Sequence[Interest],
+        exchange: Exchange,
+        name: str,
+        policy: QueuePolicy,
+        capacity: int,
+        reading: Reading,
     ) -> None:
+        self._reading = reading
         self._interests = tuple(interests)
         self._exchange = exchange
         self._queue: BoundedQueue = make_queue(policy, name, capacity)
@@ -101,7 +109,7 @@ class Subscriber(Generic[M]):
         if self._closed:
             raise ClosedError(f"subscription {self.name}")
         if self._subscription is None:
-            self._subscription = await self._exchange.attach(self._interests, self._queue)
+            self._subscription = await self._exchange.attach(self._interests, self._queue, self._reading)
 
     def __aiter__(self) -> Self:
         return self
@@ -130,8 +138,22 @@ class Subscriber(Generic[M]):
     async def deliveries(self) -> AsyncIterator[Delivery[M]]:
         """Message by message, with what identifies each."""
         while (item := await self.take()) is not None:
-            stream = item.route.stream.id
-            yield Delivery(item.message, stream.source_name, stream.epoch, stream.topic, item.sequence, item.published)
+            yield _delivery(item)
+
+    async def delivery_batches(self, limit: int = MAX_BATCH) -> AsyncIterator[list[Delivery[M]]]:
+        """All that is queued, as :meth:`batches`, with what identifies each message.
+
+        For readers that store what they did together with the ids of the messages, and then ask for more.
+
+        Args:
+            limit: messages in one batch.
+        """
+        while await self._queue.wait_items():
+            batch = []
+            for item in self._queue.take_all(limit):
+                item.route.delivered += 1
+                batch.append(_delivery(item))
+            yield batch
 
     async def take(self) -> Item | None:
         """The next message with its route, counted as delivered; None when there will be none any more."""
@@ -148,6 +170,7 @@ class Subscriber(Generic[M]):
             WouldBlock: there is none.
         """
         if not self._queue.items:
+            self._queue.in_hand = ()
             raise WouldBlock(f"no message waits in subscription {self.name}")
         item = self._queue.take()
         item.route.delivered += 1
@@ -155,7 +178,7 @@ class Subscriber(Generic[M]):
 
     def statistics(self) -> SubscriberStatistics:
         """What it did so far."""
-        routes = self._subscription.routes if self._subscription is not None else []
+        routes = self._subscription.all_routes if self._subscription is not None else []
         return SubscriberStatistics(
             streams=len(routes),
             delivered=sum(route.delivered for route in routes),
@@ -175,8 +198,10 @@ class Subscriber(Generic[M]):
         if self._closed:
             return
         self._closed = True
-        await self.detach()
         if self._subscription is not None:
+            if not self._detached:
+                self._detached = True
+                await self._exchange.detach(self._subscription, at_once=True)
             await self._exchange.settle(self._subscription)
 
     async def __aenter__(self) -> Self:
@@ -186,8 +211,15 @@ class Subscriber(Generic[M]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if kind is None:
+            self._queue.in_hand = ()
         await self.aclose()
 
     def __del__(self) -> None:
         if not getattr(self, "_closed", True) and self._subscription is not None:
             warnings.warn(f"subscription {self.name} was not closed", ResourceWarning, stacklevel=1)
+
+
+def _delivery(item: Item) -> Delivery[Any]:
+    stream = item.route.stream.id
+    return Delivery(item.message, stream.source_name, stream.epoch, stream.topic, item.sequence, item.published)

@@ -69,7 +69,7 @@ def salvage(
     directory: DirectoryArgument,
     out: Annotated[Path, typer.Option("--out", "-o", help="The new journal; must not be there yet.")],
 ) -> None:
-    """Save all readable frames, streams and cursors into a new journal. Positions stay as they are.
+    """Save all readable frames, streams and accounts into a new journal. Positions stay as they are.
 
     The damaged journal is not changed. Move the new one to its place afterwards.
 
@@ -212,7 +212,7 @@ def _bar(what: str) -> Iterator[Tell | None]:
 def _print(report: Report) -> None:
     lines = [
         f"{report.path}: {report.frames} frames with {report.messages} messages, {report.frame_bytes} bytes",
-        f"{report.streams} streams, {report.cursors} cursors",
+        f"{report.streams} streams, {report.readers} durable readers with {report.accounts} accounts",
     ]
     if report.frames:
         lines.append(f"positions {report.first_position} to {report.last_position}, {report.skipped_positions} skipped")

@@ -7,8 +7,11 @@ from typing import Annotated
 import typer
 
 from mycelium import __version__
+from mycelium.cli.broker import broker
+from mycelium.cli.demo import demo
 from mycelium.cli.guard import guarded
 from mycelium.cli.journal import app as journal_app
+from mycelium.cli.ledger import ledger
 from mycelium.cli.run import run
 from mycelium.cli.spec import app as spec_app
 
@@ -18,6 +21,9 @@ app: typer.Typer = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(run)
+app.command()(demo)
+app.command()(broker)
+app.command()(ledger)
 app.add_typer(spec_app, name="spec")
 app.add_typer(journal_app, name="journal")
 

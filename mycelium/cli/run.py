@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import os
 import signal
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -18,15 +17,16 @@ import typer
 from rich.console import Console
 
 from mycelium.bus.clock import SystemClock
+from mycelium.cli.fabric import fabric_of, readers_elsewhere, reading_of
 from mycelium.cli.guard import EXIT_FAILED, EXIT_INTERRUPTED
 from mycelium.cli.progress import ProgressView
-from mycelium.cli.report import print_summary
+from mycelium.cli.report import prepare_summary, print_summary, write_summary
 from mycelium.cli.system import System, load_system, placements
-from mycelium.core.errors import ConfigError, PathError, Problem
+from mycelium.core.errors import ConfigError, Problem
 from mycelium.observe.logs import LogFormat, configure_logging
 from mycelium.service.host import Host, Outcome, Placement, summary_of
 from mycelium.spec.check import check_topology
-from mycelium.topology.load import require_built
+from mycelium.topology.model import Mode
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger("host")
 
@@ -34,6 +34,10 @@ log: structlog.typing.FilteringBoundLogger = structlog.get_logger("host")
 def run(
     service: Annotated[
         str | None, typer.Argument(help="Run this service only, instead of all that the topology places.")
+    ] = None,
+    bundle: Annotated[
+        str | None,
+        typer.Option(help="Run the services of this bundle, where the mode makes each bundle a process."),
     ] = None,
     config: Annotated[Path, typer.Option("--config", "-c", help="The topology.", envvar="MYCELIUM_CONFIG")] = Path(
         "config/monolith.toml"
@@ -60,22 +64,27 @@ def run(
 
         mycelium run --config config/monolith.toml --summary build/summary.json
 
+        mycelium run --config config/bundled.toml --bundle market
+
         mycelium run polygon_adapter --config config/polygon-recorded.toml
     """
     system = load_system(config)
-    require_built(system.topology)
     values = system.topology.values
     problems = check_topology(system.spec, system.topology)
     if problems:
         raise ConfigError(problems)
-    hosted = placements(system, [_placed(system, service)] if service else list(values.placed))
+    names = _wanted(system, service, bundle)
+    hosted = [
+        replace(placed, reading=reading_of(system.topology, name))
+        for name, placed in zip(names, placements(system, names), strict=True)
+    ]
     level = log_level if log_level is not None else values.logging.level
     if level not in ("debug", "info", "warning", "error"):
         raise typer.BadParameter(
             f"{level!r} is no level; choose debug, info, warning or error", param_hint="--log-level"
         )
     if summary is not None:
-        _prepare(summary)
+        prepare_summary(summary)
     terminal = Console(stderr=True, soft_wrap=True)
     clock = SystemClock()
     # The runner logs retries itself, with service and handler.
@@ -85,46 +94,71 @@ def run(
         configure_logging(level=level, form=log_format or LogFormat(values.logging.format), stream=sys.stderr)
         interrupts: list[signal.Signals] = []
         try:
-            outcome = asyncio.run(_host(hosted, clock, values.deployment.drain_seconds, view, interrupts))
+            outcome = asyncio.run(_host(system, hosted, clock, view, interrupts))
         except asyncio.CancelledError:
             log.warning("ended at once; what was not handled is lost")
             raise typer.Exit(EXIT_INTERRUPTED) from None
     figures = summary_of(outcome, system.spec.counted)
     if summary is not None:
-        _write(summary, figures)
+        write_summary(summary, figures)
     if not quiet:
-        print_summary(Console(), {**figures, "figures": list(system.spec.counted)}, outcome.ledger)
+        print_summary(Console(), figures, list(system.spec.counted))
     for health in outcome.failed:
         terminal.print(f"service {health.service} failed: {health.error}", style="bold red", highlight=False)
-    if outcome.failed or not outcome.drained or not outcome.ledger.balanced:
+    if outcome.ledger.unconfirmed:
+        terminal.print(
+            f"{outcome.ledger.unconfirmed} messages were not confirmed by the broker", style="bold red", highlight=False
+        )
+    if outcome.failed or not outcome.drained or not outcome.ledger.balanced or outcome.ledger.unconfirmed:
         raise typer.Exit(EXIT_FAILED)
     if signal.SIGINT in interrupts:
         raise typer.Exit(EXIT_INTERRUPTED)
 
 
-def _placed(system: System, service: str) -> str:
-    if service not in system.topology.values.placed:
-        raise ConfigError(
-            [
-                Problem(
-                    str(system.topology.path),
-                    "bundles",
-                    f"places no such service; placed are {', '.join(system.topology.values.placed)}",
-                    service,
-                )
-            ]
-        )
-    return service
+def _wanted(system: System, service: str | None, bundle: str | None) -> list[str]:
+    """The names of the services that this process is to run."""
+    topology = system.topology
+    bundles = {placed.name: list(placed.services) for placed in topology.values.bundles}
+    mode, key, option = topology.values.deployment.mode, "bundles", "--bundle"
+    if service is not None:
+        if bundle is not None:
+            raise typer.BadParameter("a service is named already; leave one of them out", param_hint=option)
+        if service not in topology.values.placed:
+            known = ", ".join(topology.values.placed)
+            message = f"places no such service; placed are {known}"
+            raise ConfigError([Problem(topology.origin(key), key, message, service)])
+        return [service]
+    if mode is Mode.MONOLITH:
+        if bundle is not None:
+            message = f"mode {mode.value!r} runs all bundles in one process; leave {option} out"
+            raise typer.BadParameter(message, param_hint=option)
+        return list(topology.values.placed)
+    if bundle is None:
+        message = f"mode {mode.value!r} runs each bundle in a process of its own; name one: {', '.join(bundles)}"
+        raise typer.BadParameter(message, param_hint=option)
+    if bundle not in bundles:
+        message = f"has no such bundle; those are {', '.join(bundles)}"
+        raise ConfigError([Problem(topology.origin(key), key, message, bundle)])
+    return bundles[bundle]
 
 
 async def _host(
+    system: System,
     hosted: list[Placement],
     clock: SystemClock,
-    drain_seconds: float,
     view: ProgressView,
     interrupts: list[signal.Signals],
 ) -> Outcome:
-    host = Host(hosted, clock=clock, drain_seconds=drain_seconds, report=view.report)
+    names = [placed.service_type.name for placed in hosted]
+    fabric = fabric_of(system, names)
+    host = Host(
+        hosted,
+        clock=clock,
+        drain_seconds=system.topology.values.deployment.drain_seconds,
+        report=view.report,
+        fabric=fabric,
+        readers=readers_elsewhere(system, names) if fabric is not None else frozenset(),
+    )
     with _signals(host, interrupts):
         return await host.run()
 
@@ -149,23 +183,3 @@ def _signals(host: Host, interrupts: list[signal.Signals]) -> Iterator[None]:
     finally:
         for number in numbers:
             loop.remove_signal_handler(number)
-
-
-def _prepare(path: Path) -> None:
-    """Find out before a long run, not after it, that its result cannot be written."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError([Problem(str(path), "", f"its directory cannot be made: {error.strerror}")]) from None
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise ConfigError([Problem(str(path), "", "cannot be written; name a file in a directory of yours")])
-
-
-def _write(path: Path, figures: dict[str, object]) -> None:
-    """Whole or not at all: a reader never meets half a file."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise PathError(str(path), f"cannot be written: {error.strerror}") from None

@@ -13,7 +13,7 @@ from mycelium.service.host import Placement
 from mycelium.service.service import DIRECTORY
 from mycelium.spec.code import SystemCode, import_code
 from mycelium.spec.model import SystemSpec, load_spec
-from mycelium.topology.load import LoadedTopology, load_topology, origin
+from mycelium.topology.load import LoadedTopology, load_topology
 from mycelium.topology.problems import problems_of
 
 
@@ -66,7 +66,7 @@ def placements(system: System, names: list[str]) -> list[Placement]:
             try:
                 settings = service_type.settings_type.model_validate(table, context=directory)
             except ValidationError as error:
-                where = partial(_origin_of_setting, system.topology.path, name)
+                where = partial(_origin_of_setting, system.topology, name)
                 problems += problems_of(error, service_type.settings_type, where, under=f"services.{name}")
             else:
                 found.append(Placement(service_type, settings))
@@ -75,5 +75,5 @@ def placements(system: System, names: list[str]) -> list[Placement]:
     return found
 
 
-def _origin_of_setting(path: Path, service: str, location: tuple[str | int, ...]) -> str:
-    return origin(path, ("services", service, *location))
+def _origin_of_setting(topology: LoadedTopology, service: str, location: tuple[str | int, ...]) -> str:
+    return topology.origin("services", service, *location)

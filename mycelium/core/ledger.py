@@ -23,6 +23,7 @@ class Cause:
     HANDLER = "handler error, dead letter"
     DECODE = "decode error"
     LOST = "lost in transport"
+    EXPIRED = "no longer kept by the store"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,10 @@ class Ledger:
     intakes: tuple[IntakeEntry, ...] = ()
     frames_refused: Mapping[str, int] = field(default_factory=dict)
     """Frames that could not be read, by cause. Their messages are missed, and counted, as holes in their streams."""
+    unconfirmed: int = 0
+    """Messages that the broker has not confirmed: not published yet, as far as anyone else can know."""
+    refused: Mapping[str, int] = field(default_factory=dict)
+    """Messages that the broker will not take, by cause."""
 
     @property
     def balanced(self) -> bool:
@@ -159,6 +164,8 @@ class Ledger:
             self.routes + other.routes,
             self.intakes + other.intakes,
             _sum((self.frames_refused, other.frames_refused)),
+            self.unconfirmed + other.unconfirmed,
+            _sum((self.refused, other.refused)),
         )
 
 

@@ -33,6 +33,9 @@ from mycelium.core.errors import ContractError, TopicError, WireError
 from mycelium.core.topics import TopicTemplate
 
 MAX_TYPE_ID = 0xFFFF
+
+FIRST_RESERVED_TYPE_ID = 0xFF00
+"""From here on type ids are the fabric's own."""
 """A type id is a u16 in the envelope. 0 is never given out, so that zeroed memory is no message."""
 
 

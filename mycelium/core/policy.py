@@ -18,3 +18,12 @@ class QueuePolicy(enum.StrEnum):
     """Only the newest message of each topic is kept; it takes the place of the one it replaces."""
     ERROR = "error"
     """The arriving message is dropped and the reader gets a QueueFullError at that place."""
+
+
+class Delivery(enum.StrEnum):
+    """What the fabric promises for a contract's messages."""
+
+    RELIABLE = "reliable"
+    """Every message arrives, in order."""
+    LIVE = "live"
+    """The newest data only; older messages may be dropped, counted."""

@@ -10,26 +10,17 @@ from mycelium.journal.errors import (
     JournalOrderError,
     JournalVersionError,
 )
+from mycelium.journal.keeping import Cause, Removal, Retention, TopicRetention, Trimmed
 from mycelium.journal.lmdb_store import LmdbJournal
 from mycelium.journal.memory import MemoryJournal
-from mycelium.journal.protocol import (
-    Cause,
-    Durability,
-    Entry,
-    Journal,
-    JournalStatistics,
-    Record,
-    Removal,
-    Retention,
-    TopicRetention,
-    Trimmed,
-    Watermark,
-)
+from mycelium.journal.outbox import Outbox
+from mycelium.journal.protocol import Durability, Entry, Extent, Journal, JournalStatistics, Record
 
 __all__ = [
     "Cause",
     "Durability",
     "Entry",
+    "Extent",
     "Journal",
     "JournalDamagedError",
     "JournalError",
@@ -40,10 +31,10 @@ __all__ = [
     "JournalVersionError",
     "LmdbJournal",
     "MemoryJournal",
+    "Outbox",
     "Record",
     "Removal",
     "Retention",
     "TopicRetention",
     "Trimmed",
-    "Watermark",
 ]

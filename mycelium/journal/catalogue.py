@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
+from mycelium.core.delivery.frames import StreamKey
 from mycelium.core.topics import Pattern
-from mycelium.journal.errors import JournalFullError, JournalOrderError
-from mycelium.journal.protocol import MAX_CURSORS, Entry, Watermark
-
-StreamKey = tuple[int, int, str]
-"""Source, epoch, topic."""
+from mycelium.journal.errors import JournalOrderError
+from mycelium.journal.protocol import Entry, Extent
 
 
 class StreamState:
@@ -18,7 +16,7 @@ class StreamState:
 
     Args:
         number: short name of the stream in the store, never reused.
-        key: source, epoch and topic.
+        key: which it is.
     """
 
     __slots__ = (
@@ -66,12 +64,9 @@ class StreamState:
         self.first_sequence = self.last_sequence + 1
         self.bytes_before = self.bytes_upto
 
-    def watermark(self) -> Watermark:
-        """What :meth:`~mycelium.journal.protocol.Journal.streams` says of it."""
-        source, epoch, topic = self.key
-        return Watermark(
-            source, epoch, topic, self.first_sequence, self.last_sequence, self.last_position, self.kept_bytes
-        )
+    def extent(self) -> Extent:
+        """What :meth:`~mycelium.journal.protocol.Journal.extent` says of it."""
+        return Extent(self.key, self.first_sequence, self.last_sequence, self.last_position, self.kept_bytes)
 
 
 class Catalogue:
@@ -94,9 +89,9 @@ class Catalogue:
 
     def appended_to(self, state: StreamState) -> None:
         """The stream has the newest frame of its topic, or may have."""
-        held = self._latest.get(state.key[2])
+        held = self._latest.get(state.key.topic)
         if held is None or held.last_position <= state.last_position:
-            self._latest[state.key[2]] = state
+            self._latest[state.key.topic] = state
 
     def latest(self, topic: str) -> StreamState | None:
         """The stream that holds the newest frame of a topic, if that frame is kept."""
@@ -106,44 +101,39 @@ class Catalogue:
     def forget(self, state: StreamState) -> None:
         """Drop a stream of which no frame is kept."""
         del self.by_key[state.key]
-        if self._latest.get(state.key[2]) is state:
+        if self._latest.get(state.key.topic) is state:
             # Frames go oldest first, so no other stream of this topic has one that is newer and kept.
-            del self._latest[state.key[2]]
+            del self._latest[state.key.topic]
 
-    def watermarks(self, pattern: Pattern | None) -> list[Watermark]:
+    def extents(self, pattern: Pattern | None) -> list[Extent]:
         """Of the streams that ``pattern`` matches, all without one."""
-        return [state.watermark() for state in self if pattern is None or pattern.matches(state.key[2])]
+        return [state.extent() for state in self if pattern is None or pattern.matches(state.key.topic)]
 
 
 class Catalogued(ABC):
-    """Base of the journals: what both answer from memory, the streams and the cursors."""
+    """Base of the journals: what both answer from memory."""
 
     _catalogue: Catalogue
-    _cursors: Mapping[str, int]
 
     @abstractmethod
     def _check_open(self) -> None:
         """Raise ClosedError if the journal was closed."""
 
-    def streams(self, pattern: Pattern | None = None) -> list[Watermark]:
+    def streams(self, pattern: Pattern | None = None) -> list[Extent]:
         """See :class:`~mycelium.journal.protocol.Journal`."""
         self._check_open()
-        return self._catalogue.watermarks(pattern)
+        return self._catalogue.extents(pattern)
 
-    def last_sequence(self, source: int, epoch: int, topic: str) -> int:
+    def extent(self, stream: StreamKey) -> Extent | None:
         """See :class:`~mycelium.journal.protocol.Journal`."""
-        state = self._catalogue.by_key.get((source, epoch, topic))
+        self._check_open()
+        state = self._catalogue.by_key.get(stream)
+        return None if state is None else state.extent()
+
+    def last_sequence(self, stream: StreamKey) -> int:
+        """See :class:`~mycelium.journal.protocol.Journal`."""
+        state = self._catalogue.by_key.get(stream)
         return 0 if state is None else state.last_sequence
-
-    def load_cursor(self, name: str) -> int | None:
-        """See :class:`~mycelium.journal.protocol.Journal`."""
-        self._check_open()
-        return self._cursors.get(name)
-
-    def cursors(self) -> Mapping[str, int]:
-        """See :class:`~mycelium.journal.protocol.Journal`."""
-        self._check_open()
-        return dict(self._cursors)
 
 
 def check_order(catalogue: Catalogue, entries: Sequence[Entry], path: str) -> None:
@@ -153,30 +143,17 @@ def check_order(catalogue: Catalogue, entries: Sequence[Entry], path: str) -> No
         JournalOrderError: an entry starts at or before the last sequence of its stream.
         ValueError: a sequence or count is below 1.
     """
-    ends: dict[tuple[int, int, str], int] = {}
+    ends: dict[StreamKey, int] = {}
     for entry in entries:
-        key = (entry.source, entry.epoch, entry.topic)
+        key = entry.stream
         last = ends.get(key)
         if last is None:
             state = catalogue.by_key.get(key)
             last = 0 if state is None else state.last_sequence
         if entry.sequence <= last:
             if entry.sequence < 1:
-                raise ValueError(f"sequence {entry.sequence} on {entry.topic}: the first is 1")
-            raise JournalOrderError(path, entry.topic, entry.source, entry.epoch, entry.sequence, last)
+                raise ValueError(f"sequence {entry.sequence} on {key.topic}: the first is 1")
+            raise JournalOrderError(path, key, entry.sequence, last)
         if entry.count < 1:
-            raise ValueError(f"count {entry.count} on {entry.topic}: a frame holds at least 1 message")
+            raise ValueError(f"count {entry.count} on {key.topic}: a frame holds at least 1 message")
         ends[key] = entry.sequence + entry.count - 1
-
-
-def merged_cursors(held: Mapping[str, int], changes: Mapping[str, int | None], path: str) -> dict[str, int]:
-    """The cursors after a change.
-
-    Raises:
-        JournalFullError: there would be too many.
-    """
-    merged = {name: at for name, at in held.items() if name not in changes}
-    merged.update({name: at for name, at in changes.items() if at is not None})
-    if len(merged) > MAX_CURSORS and len(merged) > len(held):
-        raise JournalFullError(path, 0, f"{len(merged)} cursors, {MAX_CURSORS} are kept; remove some with None")
-    return merged

@@ -11,7 +11,7 @@ them. What is found so may be out of date, and is sorted out by what every value
 - a record of a stream that was emptied since was removed by the retention.
 
 Frames that the retention removed from a stream that still has others may come back; the next trim
-removes them again.
+removes them again. So may readers that were forgotten.
 """
 
 from __future__ import annotations
@@ -25,18 +25,19 @@ from pathlib import Path
 import lmdb
 from lmdb.verify import VerifyError
 
+from mycelium.journal.accounts import checked_account
 from mycelium.journal.disk import DATA, Metas, Owner, page_problems
 from mycelium.journal.errors import JournalDamagedError, JournalError
 from mycelium.journal.reading import checked_record
 from mycelium.journal.records import (
     MAGIC,
     BadValueError,
-    StoredCursor,
+    StoredAccount,
     StoredRecord,
     StoredState,
     StoredStream,
     sealed_values,
-    unpack_cursor,
+    unpack_account,
     unpack_index,
     unpack_index_key,
     unpack_record,
@@ -74,7 +75,7 @@ class Contents:
         searched: whether the file had to be searched, because its pages are not sound.
         damage: what is wrong beside single records.
         streams: by number.
-        cursors: by name.
+        accounts: by reader and stream number.
         state: the store's own, None if it was not found.
         total: records to come, about.
         records: the records in the order of their positions, and the damaged ones among them. Read it once.
@@ -84,7 +85,7 @@ class Contents:
     searched: bool = False
     damage: list[Damage] = field(default_factory=list)
     streams: dict[int, StoredStream] = field(default_factory=dict)
-    cursors: dict[str, StoredCursor] = field(default_factory=dict)
+    accounts: dict[tuple[str, int], StoredAccount] = field(default_factory=dict)
     state: StoredState | None = None
     total: int = 0
     records: Iterator[StoredRecord | Damage] = field(default_factory=lambda: iter(()))
@@ -155,19 +156,19 @@ def _read_names(tables: Tables, txn: Reading, contents: Contents) -> None:
         contents.damage.append(Damage(None, f"state: {error}"))
     if raw is None:
         contents.damage.append(Damage(None, "the state is missing"))
-    with txn.cursor(tables.streams) as streams, txn.cursor(tables.cursors) as cursors:
+    with txn.cursor(tables.streams) as streams, txn.cursor(tables.accounts) as accounts:
         for key, value in streams.iternext():
             try:
                 stream = unpack_stream(value)
                 contents.streams[stream.number] = stream
             except BadValueError as error:
                 contents.damage.append(Damage(None, f"stream {int.from_bytes(key, 'big')}: {error}"))
-        for key, value in cursors.iternext():
+        for key, value in accounts.iternext():
             try:
-                cursor = unpack_cursor(value)
-                contents.cursors[cursor.name] = cursor
+                account = checked_account(key, value)
+                contents.accounts[account.reader, account.stream] = account
             except BadValueError as error:
-                contents.damage.append(Damage(None, f"cursor {bytes(key)!r}: {error}"))
+                contents.damage.append(Damage(None, f"account {bytes(key)!r}: {error}"))
 
 
 def _check_index(tables: Tables, txn: Reading, contents: Contents) -> None:
@@ -237,10 +238,11 @@ def _search(data: mmap.mmap, view: memoryview, contents: Contents, committed: in
                 stream = unpack_stream(value)
                 if stream.transaction <= committed and _newer(stream, contents.streams.get(stream.number)):
                     contents.streams[stream.number] = stream
-            elif kind == b"c":
-                cursor = unpack_cursor(value)
-                if cursor.transaction <= committed and _newer(cursor, contents.cursors.get(cursor.name)):
-                    contents.cursors[cursor.name] = cursor
+            elif kind == b"a":
+                account = unpack_account(value)
+                key = account.reader, account.stream
+                if account.transaction <= committed and _newer(account, contents.accounts.get(key)):
+                    contents.accounts[key] = account
             else:
                 state = unpack_state(value)
                 if state.transaction <= committed and _newer(state, contents.state):
@@ -250,7 +252,7 @@ def _search(data: mmap.mmap, view: memoryview, contents: Contents, committed: in
 
 
 def _newer(
-    found: StoredStream | StoredCursor | StoredState, held: StoredStream | StoredCursor | StoredState | None
+    found: StoredStream | StoredAccount | StoredState, held: StoredStream | StoredAccount | StoredState | None
 ) -> bool:
     return held is None or found.transaction > held.transaction
 

@@ -32,9 +32,12 @@ DATA = "data.mdb"
 OWNER = "owner"
 RESERVE = "reserve"
 
-# Given back to the disk when it is full, so that trimming and storing cursors go on: LMDB writes new
+# Given back to the disk when it is full, so that trimming and storing accounts go on: LMDB writes new
 # pages before it frees any. 1 MiB is the worst case of SMALL_TRIM frames, each in pages of its own.
 RESERVE_DISK_BYTES = 1 << 20
+
+# What a walk over all pages does not notice at the start of a process: 64 MiB take about half a second.
+DEFAULT_THOROUGH_BYTES = 64 << 20
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 

@@ -82,13 +82,13 @@ class Engine:
         except lmdb.Error as error:
             raise translated(error, self.path, 0) from None
 
-    def write(self, work: Callable[[Writer], T], wanted: int, *, reserve: bool = False) -> T:
+    def write(self, work: Callable[[Writer], T], wanted: int, *, reserve: int = 0) -> T:
         """Do ``work`` and commit it, all of it or nothing. It may be called again if there was no room.
 
         Args:
             work: what to do.
             wanted: bytes it stores, for the error.
-            reserve: whether it may exceed the maximum.
+            reserve: by how much it may exceed the maximum, in bytes; it then may also use what is held of the disk.
 
         Raises:
             JournalFullError: there is no room.
@@ -101,7 +101,7 @@ class Engine:
                 if not isinstance(translated(error, self.path, wanted), JournalFullError):
                     raise
             if reserve:
-                return self._commit_with_reserve(work)
+                return self._commit_with_reserve(work, reserve)
             self._release_freed()
             return self._commit(work)
         except lmdb.Error as error:
@@ -115,7 +115,7 @@ class Engine:
 
         LMDB uses again what was freed before the last commit: another commit makes it so.
         """
-        self._commit_with_reserve(Writer.touch)
+        self._commit_with_reserve(Writer.touch, RESERVE_BYTES)
         if self._pins:
             self.sync()
 
@@ -123,8 +123,8 @@ class Engine:
         with self.tables.environment.begin(write=True) as txn:
             return work(Writer(self.tables, txn))
 
-    def _commit_with_reserve(self, work: Callable[[Writer], T]) -> T:
-        self._resize(self._max_bytes + RESERVE_BYTES)
+    def _commit_with_reserve(self, work: Callable[[Writer], T], reserve: int) -> T:
+        self._resize(self._max_bytes + reserve)
         give_reserve(self._directory)
         try:
             return self._commit(work)

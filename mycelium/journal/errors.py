@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import shlex
 
+from mycelium.core.delivery.frames import StreamKey
 from mycelium.core.errors import MyceliumError
 
 
@@ -100,20 +101,18 @@ class JournalOrderError(JournalError):
 
     Args:
         path: where it is stored.
-        topic, source, epoch: the stream.
+        stream: the stream.
         sequence: of the frame's first message.
         last_sequence: the last that the journal has of this stream.
     """
 
-    def __init__(self, path: str, topic: str, source: int, epoch: int, sequence: int, last_sequence: int) -> None:
+    def __init__(self, path: str, stream: StreamKey, sequence: int, last_sequence: int) -> None:
         super().__init__(
             path,
-            f"stream {topic} of source {source:#x}, epoch {epoch}: a frame starts at sequence {sequence}, "
-            f"but {last_sequence} is stored; refuse duplicates before appending",
+            f"stream {stream.topic} of source {stream.source:#x}, epoch {stream.epoch}: a frame starts at "
+            f"sequence {sequence}, but {last_sequence} is stored; refuse duplicates before appending",
         )
-        self.topic = topic
-        self.source = source
-        self.epoch = epoch
+        self.stream = stream
         self.sequence = sequence
         self.last_sequence = last_sequence
 

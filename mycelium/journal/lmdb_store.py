@@ -16,42 +16,42 @@ whole, and is found by ``mycelium journal salvage`` if the store is refused at t
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
+from mycelium.core.delivery.frames import StreamKey
 from mycelium.core.errors import ClosedError
-from mycelium.journal.catalogue import Catalogue, Catalogued, StreamState, check_order, merged_cursors
+from mycelium.journal.accounts import LmdbAccounts
+from mycelium.journal.catalogue import StreamState, check_order
+from mycelium.journal.disk import DEFAULT_THOROUGH_BYTES
 from mycelium.journal.engine import Engine
 from mycelium.journal.errors import JournalDamagedError, JournalError
-from mycelium.journal.loading import Loaded, fresh_state, load
-from mycelium.journal.protocol import (
-    Durability,
-    Entry,
-    JournalStatistics,
-    Record,
-    Retention,
-    Trimmed,
-    check_cursors,
+from mycelium.journal.keeping import Retention, Trimmed
+from mycelium.journal.loading import Loaded, begin, load
+from mycelium.journal.protocol import Durability, Entry, JournalStatistics, Record
+from mycelium.journal.reading import (
+    count_records,
+    find_position,
+    find_time,
+    first_position,
+    read_index,
+    read_record,
+    read_records,
 )
-from mycelium.journal.reading import count_records, find_time, first_position, read_index, read_record, read_records
 from mycelium.journal.records import FORMAT_VERSION, RECORD_BYTES, StoredState, StoredStream
 from mycelium.journal.retention import Dropped, Removals, apply, forgettable
-from mycelium.journal.tables import LEAST_BYTES, Reading, Tables
+from mycelium.journal.tables import LEAST_BYTES, RESERVE_BYTES, Reading, Tables
 from mycelium.journal.writing import Batch, Writer
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# What a walk over all pages does not notice at the start of a process: 64 MiB take about half a second.
-DEFAULT_THOROUGH_BYTES = 64 << 20
-
 # Frames to remove in one transaction when there is no room left: see RESERVE_DISK_BYTES.
 SMALL_TRIM = 64
 
 
-class LmdbJournal(Catalogued):
+class LmdbJournal(LmdbAccounts):
     """A :class:`~mycelium.journal.protocol.Journal` in a directory of its own.
 
     Args:
@@ -82,6 +82,7 @@ class LmdbJournal(Catalogued):
         sync_interval_ns: int = 10_000_000,
         thorough_bytes: int = DEFAULT_THOROUGH_BYTES,
     ) -> None:
+        super().__init__()
         if max_bytes < LEAST_BYTES:
             raise ValueError(f"max_bytes {max_bytes}: at least {LEAST_BYTES} are needed")
         self._path = str(directory)
@@ -97,8 +98,7 @@ class LmdbJournal(Catalogued):
             Path(directory), durability=durability, max_bytes=max_bytes, thorough_bytes=thorough_bytes
         )
         try:
-            self._adopt(self._found() or self._created())
-            self._engine.take(f"{self._store_id:016x}")
+            self._adopt(begin(self._engine))
             if durability is not Durability.PROCESS:
                 self._engine.sync()  # the process before this one may have promised less
         except BaseException:
@@ -107,22 +107,10 @@ class LmdbJournal(Catalogued):
         self._synced_position = self._last_position
         self._closed = False
 
-    def _found(self) -> Loaded | None:
-        loaded = self._engine.read(load)
-        if loaded is None and self._engine.former_store:
-            raise JournalDamagedError(self._path, f"holds no state, but was store {self._engine.former_store}")
-        return loaded
-
-    def _created(self) -> Loaded:
-        state = fresh_state(int.from_bytes(os.urandom(8), "little"))
-        self._engine.write(lambda writer: writer.state(state), 0)
-        return Loaded(state, Catalogue(), {}, 0, 0)
-
     def _adopt(self, loaded: Loaded) -> None:
         self._store_id = loaded.state.store_id
         self._next_number = loaded.state.next_number
         self._catalogue = loaded.catalogue
-        self._cursors = loaded.cursors
         self._last_position = loaded.last_position
         self._last_arrived_ns = loaded.last_arrived_ns
 
@@ -183,9 +171,8 @@ class LmdbJournal(Catalogued):
         self._check_open()
         batch = Batch(self._catalogue, self._next_number, self._last_arrived_ns)
         for stream in streams:
-            key = (stream.source, stream.epoch, stream.topic)
-            if stream.last_sequence and key not in self._catalogue.by_key:
-                state = batch.begin(key)
+            if stream.last_sequence and stream.key not in self._catalogue.by_key:
+                state = batch.begin(stream.key)
                 state.last_sequence, state.last_position = stream.last_sequence, stream.last_position
                 state.clear()
         self._last_position = max(self._last_position, last_position)
@@ -207,12 +194,10 @@ class LmdbJournal(Catalogued):
         """See :class:`~mycelium.journal.protocol.Journal`."""
         return self._read(read_records, after, limit, max_bytes)
 
-    def read_stream(
-        self, source: int, epoch: int, topic: str, from_sequence: int, *, limit: int, max_bytes: int
-    ) -> list[Record]:
+    def read_stream(self, stream: StreamKey, from_sequence: int, *, limit: int, max_bytes: int) -> list[Record]:
         """See :class:`~mycelium.journal.protocol.Journal`."""
         self._check_open()
-        state = self._catalogue.by_key.get((source, epoch, topic))
+        state = self._catalogue.by_key.get(stream)
         if state is None or state.empty or from_sequence > state.last_sequence:
             return []
         return self._read(read_index, state.number, from_sequence, limit, max_bytes)
@@ -227,18 +212,15 @@ class LmdbJournal(Catalogued):
         state = self._catalogue.latest(topic)
         return None if state is None else self._read(read_record, state.last_position)
 
-    def store_cursors(self, cursors: Mapping[str, int | None]) -> None:
+    def first_from(self, stream: StreamKey, position: int) -> int:
         """See :class:`~mycelium.journal.protocol.Journal`."""
         self._check_open()
-        check_cursors(cursors)
-        merged = merged_cursors(self._cursors, cursors, self._path)
-
-        def store(writer: Writer) -> None:
-            for name, position in cursors.items():
-                writer.cursor(name, position)
-
-        self._write(store, 0, reserve=True)
-        self._cursors = merged
+        state = self._catalogue.by_key.get(stream)
+        if state is None:
+            return 1
+        if state.empty or position > state.last_position:
+            return state.last_sequence + 1
+        return self._read(find_position, state, position)
 
     def trim(self, now_ns: int, *, limit: int = 5_000) -> Trimmed:
         """See :class:`~mycelium.journal.protocol.Journal`."""
@@ -269,7 +251,7 @@ class LmdbJournal(Catalogued):
                 writer.state(self._state())
             return more
 
-        more = self._write(remove, 0, reserve=True)
+        more = self._write(remove, 0, reserve=RESERVE_BYTES)
         for cause, frames in removals.by_cause().items():
             self._removed[cause] = self._removed.get(cause, 0) + frames
         return Trimmed(removals.frozen(), more)
@@ -306,7 +288,7 @@ class LmdbJournal(Catalogued):
             frames=frames,
             frame_bytes=sum(state.kept_bytes for state in self._catalogue),
             streams=len(self._catalogue),
-            cursors=len(self._cursors),
+            readers=len(self.readers()),
             first_position=self.first_position,
             last_position=self._last_position,
             synced_position=self.synced_position,
@@ -332,7 +314,7 @@ class LmdbJournal(Catalogued):
         self._check_open()
         return self._engine.read(work, *args, **kwargs)
 
-    def _write(self, work: Callable[[Writer], T], wanted: int, *, reserve: bool = False) -> T:
+    def _write(self, work: Callable[[Writer], T], wanted: int, *, reserve: int = 0) -> T:
         try:
             return self._engine.write(work, wanted, reserve=reserve)
         except JournalError:

@@ -5,9 +5,11 @@ The cost is two looks into the index and one record per stream, about 12 µs, ho
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from mycelium.journal.catalogue import Catalogue, StreamState
+from mycelium.journal.engine import Engine
 from mycelium.journal.errors import JournalDamagedError, JournalVersionError
 from mycelium.journal.reading import Cursor, checked_record, stored_record
 from mycelium.journal.records import (
@@ -16,7 +18,6 @@ from mycelium.journal.records import (
     StoredState,
     StoredStream,
     index_key,
-    unpack_cursor,
     unpack_index,
     unpack_index_key,
     unpack_state,
@@ -34,21 +35,33 @@ class Loaded:
     Args:
         state: the store's own.
         catalogue: its streams.
-        cursors: by name.
         last_position: given last.
         last_arrived_ns: when the frame appended last arrived, in ns.
     """
 
     state: StoredState
     catalogue: Catalogue
-    cursors: dict[str, int]
     last_position: int
     last_arrived_ns: int
 
 
-def fresh_state(store_id: int) -> StoredState:
-    """The state of a store that is being made."""
-    return StoredState(FORMAT_VERSION, 1, store_id, 0, 0, 0)
+def begin(engine: Engine) -> Loaded:
+    """Read what the store holds, make it if it was never begun, and note that this process has it.
+
+    Raises:
+        JournalVersionError: another version wrote it.
+        JournalDamagedError: it does not fit together, or is not there any more.
+        JournalFullError: there is no room to make it.
+    """
+    loaded = engine.read(load)
+    if loaded is None:
+        if engine.former_store:
+            raise JournalDamagedError(engine.path, f"holds no state, but was store {engine.former_store}")
+        state = StoredState(FORMAT_VERSION, 1, int.from_bytes(os.urandom(8), "little"), 0, 0, 0)
+        engine.write(lambda writer: writer.state(state), 0)
+        loaded = Loaded(state, Catalogue(), 0, 0)
+    engine.take(f"{loaded.state.store_id:016x}")
+    return loaded
 
 
 def load(tables: Tables, txn: Reading) -> Loaded | None:
@@ -60,7 +73,7 @@ def load(tables: Tables, txn: Reading) -> Loaded | None:
     """
     raw = txn.get(STATE_KEY, db=tables.meta)
     if raw is None:
-        if any(txn.stat(db)["entries"] for db in (tables.records, tables.streams, tables.cursors, tables.meta)):
+        if any(txn.stat(db)["entries"] for db in (tables.records, tables.streams, tables.accounts, tables.meta)):
             raise JournalDamagedError(tables.path, "its state is missing")
         return None
     try:
@@ -68,7 +81,6 @@ def load(tables: Tables, txn: Reading) -> Loaded | None:
         if state.version != FORMAT_VERSION:
             raise JournalVersionError(tables.path, state.version, FORMAT_VERSION)
         catalogue = _catalogue(tables, txn)
-        cursors = _cursors(tables, txn)
     except BadValueError as error:
         raise JournalDamagedError(tables.path, str(error)) from None
     last_position, last_arrived_ns = state.last_position, state.last_arrived_ns
@@ -80,7 +92,7 @@ def load(tables: Tables, txn: Reading) -> Loaded | None:
     frames, indexed = txn.stat(tables.records)["entries"], txn.stat(tables.index)["entries"]
     if frames != indexed:
         raise JournalDamagedError(tables.path, f"{frames} records, but {indexed} index entries")
-    return Loaded(state, catalogue, cursors, last_position, last_arrived_ns)
+    return Loaded(state, catalogue, last_position, last_arrived_ns)
 
 
 def _catalogue(tables: Tables, txn: Reading) -> Catalogue:
@@ -95,7 +107,7 @@ def _catalogue(tables: Tables, txn: Reading) -> Catalogue:
 
 
 def _stream(tables: Tables, txn: Reading, index: Cursor, stored: StoredStream) -> StreamState:
-    state = StreamState(stored.number, (stored.source, stored.epoch, stored.topic))
+    state = StreamState(stored.number, stored.key)
     state.last_sequence, state.last_position = stored.last_sequence, stored.last_position
     state.clear()
     if not index.set_range(index_key(stored.number, 0)):
@@ -118,14 +130,3 @@ def _stream(tables: Tables, txn: Reading, index: Cursor, stored: StoredStream) -
     state.last_sequence, state.last_position = sequence + last.count - 1, last.position
     state.bytes_upto = last.bytes_upto
     return state
-
-
-def _cursors(tables: Tables, txn: Reading) -> dict[str, int]:
-    found: dict[str, int] = {}
-    with txn.cursor(tables.cursors) as cursor:
-        for key, value in cursor.iternext():
-            stored = unpack_cursor(value)
-            if stored.name.encode() != bytes(key):
-                raise BadValueError(f"cursor {stored.name!r} stands in the place of {bytes(key)!r}")
-            found[stored.name] = stored.position
-    return found

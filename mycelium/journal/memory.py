@@ -7,23 +7,18 @@ What a publisher over ipc keeps by default to repair its readers from. It surviv
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Generic, TypeVar
 
 import msgspec
 
+from mycelium.core.delivery.frames import StreamKey
 from mycelium.core.errors import ClosedError
-from mycelium.journal.catalogue import Catalogue, Catalogued, StreamState, check_order, merged_cursors
+from mycelium.journal.accounts import MemoryAccounts
+from mycelium.journal.catalogue import Catalogue, StreamState, check_order
 from mycelium.journal.errors import JournalFullError
-from mycelium.journal.protocol import (
-    Cause,
-    Entry,
-    JournalStatistics,
-    Record,
-    Retention,
-    Trimmed,
-    check_cursors,
-)
+from mycelium.journal.keeping import Cause, Retention, Trimmed
+from mycelium.journal.protocol import Entry, JournalStatistics, Record
 from mycelium.journal.retention import Dropped, Removals, apply, forgettable
 
 NAME = "memory"
@@ -54,7 +49,7 @@ class _Shelf(Generic[T]):
             self.head = 0
 
 
-class MemoryJournal(Catalogued):
+class MemoryJournal(MemoryAccounts):
     """A :class:`~mycelium.journal.protocol.Journal` in memory. When it is full it drops its oldest frames.
 
     What it dropped is in the result of the next :meth:`trim`, so that the ledger can count it.
@@ -68,6 +63,7 @@ class MemoryJournal(Catalogued):
     def __init__(
         self, *, max_bytes: int = 64 << 20, max_frames: int = 100_000, retention: Retention | None = None
     ) -> None:
+        super().__init__()
         if max_bytes < 1 or max_frames < 1:
             raise ValueError(f"max_bytes {max_bytes} and max_frames {max_frames} must be at least 1")
         self._max_bytes = max_bytes
@@ -78,7 +74,6 @@ class MemoryJournal(Catalogued):
         self._order: _Shelf[int] = _Shelf()
         self._shelves: dict[int, _Shelf[_Slot]] = {}
         self._catalogue = Catalogue()
-        self._cursors: dict[str, int] = {}
         self._bytes = 0
         self._last_position = 0
         self._last_arrived_ns = 0
@@ -139,12 +134,10 @@ class MemoryJournal(Catalogued):
             records.append(record)
         return records
 
-    def read_stream(
-        self, source: int, epoch: int, topic: str, from_sequence: int, *, limit: int, max_bytes: int
-    ) -> list[Record]:
+    def read_stream(self, stream: StreamKey, from_sequence: int, *, limit: int, max_bytes: int) -> list[Record]:
         """See :class:`~mycelium.journal.protocol.Journal`."""
         self._check_open()
-        state = self._catalogue.by_key.get((source, epoch, topic))
+        state = self._catalogue.by_key.get(stream)
         if state is None or state.empty:
             return []
         shelf = self._shelves[state.number]
@@ -182,11 +175,15 @@ class MemoryJournal(Catalogued):
         state = self._catalogue.latest(topic)
         return None if state is None else self._slots[state.last_position].record
 
-    def store_cursors(self, cursors: Mapping[str, int | None]) -> None:
+    def first_from(self, stream: StreamKey, position: int) -> int:
         """See :class:`~mycelium.journal.protocol.Journal`."""
         self._check_open()
-        check_cursors(cursors)
-        self._cursors = merged_cursors(self._cursors, cursors, NAME)
+        state = self._catalogue.by_key.get(stream)
+        if state is None:
+            return 1
+        shelf = self._shelves[state.number]
+        at = bisect_left(shelf.items, position, lo=shelf.head, key=lambda slot: slot.record.position)
+        return shelf.items[at].sequence if at < len(shelf.items) else state.last_sequence + 1
 
     def trim(self, now_ns: int, *, limit: int = 5_000) -> Trimmed:
         """See :class:`~mycelium.journal.protocol.Journal`."""
@@ -213,7 +210,7 @@ class MemoryJournal(Catalogued):
             frames=len(self._slots),
             frame_bytes=self._bytes,
             streams=len(self._catalogue),
-            cursors=len(self._cursors),
+            readers=len(self._accounts),
             first_position=next(self._from(0), self._last_position + 1),
             last_position=self._last_position,
             synced_position=self._last_position,
@@ -243,7 +240,7 @@ class MemoryJournal(Catalogued):
         return (order.items[index] for index in range(start, len(order.items)) if order.items[index] in self._slots)
 
     def _put(self, entry: Entry) -> None:
-        key = (entry.source, entry.epoch, entry.topic)
+        key = entry.stream
         state = self._catalogue.by_key.get(key)
         if state is None:
             state = StreamState(self._next_number, key)
@@ -305,6 +302,7 @@ class MemoryJournal(Catalogued):
         for state in forgettable(self._retention, self._catalogue):
             self._catalogue.forget(state)
             del self._shelves[state.number]
+            self._forget_accounts(state.key)
 
     def _count(self, removals: Removals) -> None:
         for cause, frames in removals.by_cause().items():

@@ -13,18 +13,19 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Protocol
 
 import msgspec
 
+from mycelium.core.delivery.frames import StreamKey
 from mycelium.core.topics import Pattern
+from mycelium.journal.keeping import Trimmed
 
-MAX_CURSORS = 10_000
-"""Cursors a journal keeps. Chosen by us: ten times the subscribers the fabric is built for, still under 1 MB."""
+MAX_ACCOUNT = 1_024
+"""Bytes in an account: a reader's sequence takes eight, a group's state some more."""
 
-MAX_CURSOR_NAME = 255
-"""Bytes in the name of a cursor, as in a topic."""
+MAX_READER_NAME = 128
+"""Bytes in the name of a durable reader: its rows are found by it, and LMDB's keys are short."""
 
 
 class Durability(enum.Enum):
@@ -38,29 +39,18 @@ class Durability(enum.Enum):
     """The loss of power, once ``append`` has returned."""
 
 
-class Cause:
-    """Why frames were removed."""
-
-    AGE = "expired by age"
-    SIZE = "expired by size"
-
-
 class Entry(msgspec.Struct, frozen=True, gc=False):
     """A frame to append.
 
     Args:
-        source: hash of the publisher's name.
-        epoch: the publisher's incarnation.
-        topic: the topic.
+        stream: whose frame.
         sequence: of the frame's first message, from 1.
         count: messages in the frame, at least 1.
         arrived_ns: when it arrived. A time before that of the frame appended last is stored as that one's.
         frame: all its bytes.
     """
 
-    source: int
-    epoch: int
-    topic: str
+    stream: StreamKey
     sequence: int
     count: int
     arrived_ns: int
@@ -81,105 +71,22 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     frame: bytes
 
 
-class Watermark(msgspec.Struct, frozen=True, gc=False):
-    """How far one stream reaches.
+class Extent(msgspec.Struct, frozen=True, gc=False):
+    """How far one stream reaches in a journal.
 
     Args:
-        source, epoch, topic: the stream.
-        first_sequence: the first message that is kept; one more than ``last_sequence`` if none is.
-        last_sequence: the last message appended.
+        stream: which.
+        first: sequence of the first message that is kept; one more than ``last`` if none is.
+        last: sequence of the last message appended.
         last_position: of the frame that holds it.
         kept_bytes: bytes of the frames that are kept.
     """
 
-    source: int
-    epoch: int
-    topic: str
-    first_sequence: int
-    last_sequence: int
+    stream: StreamKey
+    first: int
+    last: int
     last_position: int
     kept_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class TopicRetention:
-    """How long the frames of some topics are kept.
-
-    Args:
-        pattern: which topics.
-        max_age_ns: kept at most so long, in ns; None for the journal's own.
-        max_bytes: kept at most so many bytes of frames, all topics of the pattern together; None for no limit.
-    """
-
-    pattern: Pattern
-    max_age_ns: int | None = None
-    max_bytes: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Retention:
-    """How long frames are kept.
-
-    Args:
-        max_age_ns: of topics without an age of their own, in ns; None for ever.
-        max_bytes: bytes of frames, all topics together; None for no limit.
-        topics: rules by pattern; the first whose pattern matches a topic applies.
-        keep_streams: streams of which no frame is kept are remembered, for the refusal of
-            duplicates, up to this number; then the longest silent are forgotten.
-    """
-
-    max_age_ns: int | None = None
-    max_bytes: int | None = None
-    topics: tuple[TopicRetention, ...] = ()
-    # Ten incarnations of each of 5,000 topics: far beyond what a publisher may send again.
-    keep_streams: int = 50_000
-
-
-@dataclass(frozen=True, slots=True)
-class Removal:
-    """What was removed of one stream for one cause.
-
-    Args:
-        cause: one of :class:`Cause`.
-        source, epoch, topic: the stream.
-        frames: how many frames.
-        messages: how many messages they held.
-        frame_bytes: their bytes.
-    """
-
-    cause: str
-    source: int
-    epoch: int
-    topic: str
-    frames: int
-    messages: int
-    frame_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Trimmed:
-    """What a call of :meth:`Journal.trim` removed.
-
-    Args:
-        removals: by cause and stream. Every removed frame is in exactly one result.
-        more: whether the limit ended the work; call again.
-    """
-
-    removals: tuple[Removal, ...] = ()
-    more: bool = False
-
-    @property
-    def frames(self) -> int:
-        """Frames removed."""
-        return sum(removal.frames for removal in self.removals)
-
-    @property
-    def messages(self) -> Mapping[str, int]:
-        """Messages removed, by cause."""
-        totals: dict[str, int] = {}
-        for removal in self.removals:
-            totals[removal.cause] = totals.get(removal.cause, 0) + removal.messages
-        return MappingProxyType(totals)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +97,7 @@ class JournalStatistics:
         frames: frames kept.
         frame_bytes: their bytes.
         streams: streams known, also those of which no frame is kept.
-        cursors: cursors kept.
+        readers: durable readers known.
         first_position: of the oldest frame kept; one more than ``last_position`` if none is.
         last_position: given last.
         synced_position: up to where frames are as durable as the setting promises.
@@ -205,7 +112,7 @@ class JournalStatistics:
     frames: int
     frame_bytes: int
     streams: int
-    cursors: int
+    readers: int
     first_position: int
     last_position: int
     synced_position: int
@@ -220,8 +127,9 @@ class JournalStatistics:
 class Journal(Protocol):
     """Keeps frames in the order in which they were appended.
 
-    Every method but ``close`` and ``statistics`` raises :class:`~mycelium.core.errors.ClosedError` after
-    ``close``, and may raise :class:`~mycelium.journal.errors.JournalDamagedError`.
+    Every method but ``close``, ``statistics`` and ``last_sequence`` raises
+    :class:`~mycelium.core.errors.ClosedError` after ``close``, and may raise
+    :class:`~mycelium.journal.errors.JournalDamagedError`.
     """
 
     @property
@@ -272,20 +180,22 @@ class Journal(Protocol):
         """
         ...
 
-    def read_stream(
-        self, source: int, epoch: int, topic: str, from_sequence: int, *, limit: int, max_bytes: int
-    ) -> list[Record]:
+    def read_stream(self, stream: StreamKey, from_sequence: int, *, limit: int, max_bytes: int) -> list[Record]:
         """The frames of one stream that hold any message from ``from_sequence`` on.
 
         ``limit``, ``max_bytes`` and damage are as in :meth:`read`. An unknown stream has no frames.
         """
         ...
 
-    def streams(self, pattern: Pattern | None = None) -> list[Watermark]:
+    def streams(self, pattern: Pattern | None = None) -> list[Extent]:
         """How far each known stream reaches, in the order in which the streams began."""
         ...
 
-    def last_sequence(self, source: int, epoch: int, topic: str) -> int:
+    def extent(self, stream: StreamKey) -> Extent | None:
+        """How far a stream reaches, None if it is not known. One look into a dictionary."""
+        ...
+
+    def last_sequence(self, stream: StreamKey) -> int:
         """The last message appended of a stream, 0 if it is not known. One look into a dictionary."""
         ...
 
@@ -297,22 +207,51 @@ class Journal(Protocol):
         """The last frame of a topic, whoever published it, if it is kept."""
         ...
 
-    def load_cursor(self, name: str) -> int | None:
-        """The position stored under ``name``, if there is one."""
-        ...
+    def first_from(self, stream: StreamKey, position: int) -> int:
+        """Where a stream is to be read from to get what stands at or beyond a position.
 
-    def store_cursors(self, cursors: Mapping[str, int | None]) -> None:
-        """Store positions under names, all or none. None removes a cursor.
-
-        Raises:
-            JournalFullError: there is no room, or there would be more than :data:`MAX_CURSORS`.
-            ValueError: a name is empty or has more than :data:`MAX_CURSOR_NAME` bytes, or a position is
-                outside 0 to 2**64 - 1.
+        Returns:
+            The sequence of the first message of the stream's first kept frame there; if there is none, one more than
+            the last sequence. 1 for a stream that is not known. The time it takes grows with the logarithm of the
+            stream's length.
         """
         ...
 
-    def cursors(self) -> Mapping[str, int]:
-        """All cursors."""
+    def store_accounts(self, reader: str, accounts: Mapping[StreamKey, bytes]) -> None:
+        """Store how far a durable reader is, all of it or nothing. What other streams have stays as it is.
+
+        Works also when ``append`` has no room, out of a reserve.
+
+        Args:
+            reader: its name, 1 to :data:`MAX_READER_NAME` bytes, none of them 0.
+            accounts: what it left by stream, at most :data:`MAX_ACCOUNT` bytes each; the journal does not look
+                into them. An empty mapping makes the reader known, and no more.
+
+        Raises:
+            JournalFullError: there is no room, nor in the reserve.
+            ValueError: a stream is not known, a name is wrong, or an account is too long.
+        """
+        ...
+
+    def load_accounts(self, reader: str) -> dict[StreamKey, bytes]:
+        """What a reader stored last, by stream. The accounts of streams that were forgotten are gone with them.
+
+        Raises:
+            JournalDamagedError: one of them is not what was stored.
+            ValueError: the name is wrong.
+        """
+        ...
+
+    def knows_reader(self, reader: str) -> bool:
+        """Whether a reader of this name has ever stored accounts, be it none, and was not forgotten."""
+        ...
+
+    def readers(self) -> list[str]:
+        """The names of the known readers, in the order of their UTF-8."""
+        ...
+
+    def forget_reader(self, reader: str) -> None:
+        """Remove a reader and all its accounts. A reader that is not known is no error."""
         ...
 
     def trim(self, now_ns: int, *, limit: int = 5_000) -> Trimmed:
@@ -349,16 +288,3 @@ class Journal(Protocol):
     def close(self) -> None:
         """Bring everything to the disk and let go of it. May be called again."""
         ...
-
-
-def check_cursors(cursors: Mapping[str, int | None]) -> None:
-    """Hold names and positions to what :meth:`Journal.store_cursors` says.
-
-    Raises:
-        ValueError: one of them is wrong.
-    """
-    for name, position in cursors.items():
-        if not 1 <= len(name.encode()) <= MAX_CURSOR_NAME:
-            raise ValueError(f"cursor {name!r}: a name has 1 to {MAX_CURSOR_NAME} bytes")
-        if position is not None and not 0 <= position < 1 << 64:
-            raise ValueError(f"cursor {name!r}: position {position} is not in 0 to 2**64 - 1")

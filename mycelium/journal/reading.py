@@ -6,11 +6,13 @@ from typing import TypeAlias
 
 import lmdb
 
+from mycelium.journal.catalogue import StreamState
 from mycelium.journal.errors import JournalDamagedError
 from mycelium.journal.protocol import Record
 from mycelium.journal.records import (
     POSITION_KEY,
     BadValueError,
+    IndexEntry,
     StoredRecord,
     index_key,
     unpack_index,
@@ -111,24 +113,27 @@ def _seek(tables: Tables, cursor: Cursor, stream: int, from_sequence: int) -> bo
     if there and cursor.key() == key:
         return True
     if cursor.prev() if there else cursor.last():
-        try:
-            number, sequence = unpack_index_key(cursor.key())
-            if number == stream and sequence + unpack_index(cursor.key(), cursor.value()).count > from_sequence:
-                return True
-        except BadValueError as error:
-            raise JournalDamagedError(tables.path, f"index of stream {stream}: {error}") from None
+        found = _index_entry(tables, cursor, stream)
+        if found is not None and found[0] + found[1].count > from_sequence:
+            return True
     return cursor.set_range(key)
+
+
+def _index_entry(tables: Tables, cursor: Cursor, stream: int) -> tuple[int, IndexEntry] | None:
+    """The sequence and the index entry under the cursor, None if it is of another stream."""
+    try:
+        number, sequence = unpack_index_key(cursor.key())
+        return (sequence, unpack_index(cursor.key(), cursor.value())) if number == stream else None
+    except BadValueError as error:
+        raise JournalDamagedError(tables.path, f"index of stream {stream}: {error}") from None
 
 
 def _indexed(tables: Tables, txn: Reading, cursor: Cursor, stream: int) -> Record | None:
     """The record that the index entry under the cursor leads to, None if it is of another stream."""
-    try:
-        number, sequence = unpack_index_key(cursor.key())
-        if number != stream:
-            return None
-        entry = unpack_index(cursor.key(), cursor.value())
-    except BadValueError as error:
-        raise JournalDamagedError(tables.path, f"index of stream {stream}: {error}") from None
+    found = _index_entry(tables, cursor, stream)
+    if found is None:
+        return None
+    sequence, entry = found
     stored = stored_record(tables, txn, entry.position)
     if stored.stream != stream or stored.sequence != sequence:
         raise JournalDamagedError(
@@ -168,3 +173,24 @@ def find_time(tables: Tables, txn: Reading, time_ns: int, last_position: int) ->
         # The answer is the first position from here on at which there is a record.
         there = low <= last_position and cursor.set_range(POSITION_KEY.pack(low))
         return int.from_bytes(cursor.key(), "big") if there else last_position + 1
+
+
+def find_position(tables: Tables, txn: Reading, state: StreamState, position: int) -> int:
+    """What :meth:`~mycelium.journal.protocol.Journal.first_from` returns, of a stream with a frame there."""
+    low, high = state.first_sequence, state.last_sequence + 1
+    with txn.cursor(tables.index) as cursor:
+        while low < high:
+            middle = (low + high) // 2
+            # The frame that begins at the middle or after it: of the stream's, or beyond it.
+            if not cursor.set_range(index_key(state.number, middle)):
+                high = middle
+                continue
+            found = _index_entry(tables, cursor, state.number)
+            if found is None or found[1].position >= position:
+                high = middle
+            else:
+                low = found[0] + 1
+        found = _index_entry(tables, cursor, state.number) if cursor.set_range(index_key(state.number, low)) else None
+        if found is not None:
+            return found[0]
+    raise JournalDamagedError(tables.path, f"index of stream {state.number}: nothing at or beyond position {position}")

@@ -10,7 +10,7 @@ kind  body
 ====  =========  ======================================================================================
 r     record     position, arrived, transaction u64; stream u32, count u32; sequence u64; the frame
 s     stream     number u32; source, epoch, transaction, last sequence, last position u64; the topic
-c     cursor     position, transaction u64; the name
+a     account    transaction u64; stream number u32, length of the reader's name u8; the name; the account
 m     state      version u32, next stream number u32; store id, transaction, last position, last arrival u64
 ====  =========  ======================================================================================
 
@@ -26,19 +26,20 @@ from zlib import crc32
 
 import msgspec
 
+from mycelium.core.delivery.frames import StreamKey
 from mycelium.journal.protocol import Record
 
 FORMAT_VERSION = 1
 
 # Not ASCII, so that no topic or msgpack text holds it.
 MAGIC = b"\xd7MJ"
-KINDS = b"rscm"
+KINDS = b"rsam"
 
 _SEAL = struct.Struct("<3scI")
 _CRC = struct.Struct("<I")
 _RECORD = struct.Struct("<3scIQQQIIQ")
 _STREAM = struct.Struct("<IQQQQQ")
-_CURSOR = struct.Struct("<QQ")
+_ACCOUNT = struct.Struct("<QIB")
 _STATE = struct.Struct("<IIQQQQ")
 _INDEX = struct.Struct("<QQQI")
 _INDEX_KEY = struct.Struct(">IQ")
@@ -52,6 +53,9 @@ _RECORD_HEAD = _RECORD.size - _SEAL.size
 # LMDB compares keys as bytes: big-endian numbers keep their order.
 POSITION_KEY: struct.Struct = struct.Struct(">Q")
 NUMBER_KEY: struct.Struct = struct.Struct(">I")
+
+KNOWN = 0
+"""The number of no stream: under it a reader has the account that says that it is known."""
 
 
 class StoredRecord(msgspec.Struct, frozen=True, gc=False):
@@ -76,21 +80,20 @@ class StoredStream:
     """A stream's name and, for when no frame of it is kept, how far it came."""
 
     number: int
-    source: int
-    epoch: int
+    key: StreamKey
     transaction: int
     last_sequence: int
     last_position: int
-    topic: str
 
 
 @dataclass(frozen=True, slots=True)
-class StoredCursor:
-    """A cursor."""
+class StoredAccount:
+    """What a reader left for a stream; for stream 0, which there is not, that the reader is known."""
 
-    name: str
-    position: int
+    reader: str
+    stream: int
     transaction: int
+    account: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,10 +150,9 @@ def unpack_record(value: memoryview | bytes) -> StoredRecord:
 
 def pack_stream(stream: StoredStream) -> bytes:
     """A sealed stream."""
-    head = _STREAM.pack(
-        stream.number, stream.source, stream.epoch, stream.transaction, stream.last_sequence, stream.last_position
-    )
-    return _seal(b"s", head + stream.topic.encode())
+    source, epoch, topic = stream.key
+    head = _STREAM.pack(stream.number, source, epoch, stream.transaction, stream.last_sequence, stream.last_position)
+    return _seal(b"s", head + topic.encode())
 
 
 def unpack_stream(value: memoryview | bytes) -> StoredStream:
@@ -161,23 +163,31 @@ def unpack_stream(value: memoryview | bytes) -> StoredStream:
     """
     body = _open(value, b"s", _STREAM.size)
     number, source, epoch, transaction, last_sequence, last_position = _STREAM.unpack_from(body)
-    return StoredStream(number, source, epoch, transaction, last_sequence, last_position, _text(body[_STREAM.size :]))
+    key = StreamKey(source, epoch, _text(body[_STREAM.size :]))
+    return StoredStream(number, key, transaction, last_sequence, last_position)
 
 
-def pack_cursor(cursor: StoredCursor) -> bytes:
-    """A sealed cursor."""
-    return _seal(b"c", _CURSOR.pack(cursor.position, cursor.transaction) + cursor.name.encode())
+def pack_account(stored: StoredAccount) -> bytes:
+    """A sealed account."""
+    name = stored.reader.encode()
+    return _seal(b"a", _ACCOUNT.pack(stored.transaction, stored.stream, len(name)) + name + stored.account)
 
 
-def unpack_cursor(value: memoryview | bytes) -> StoredCursor:
-    """The cursor in a sealed value.
+def unpack_account(value: memoryview | bytes) -> StoredAccount:
+    """The account in a sealed value.
 
     Raises:
         BadValueError: it is damaged.
     """
-    body = _open(value, b"c", _CURSOR.size)
-    position, transaction = _CURSOR.unpack_from(body)
-    return StoredCursor(_text(body[_CURSOR.size :]), position, transaction)
+    body = _open(value, b"a", _ACCOUNT.size)
+    transaction, stream, length = _ACCOUNT.unpack_from(body)
+    end = _ACCOUNT.size + length
+    return StoredAccount(_text(body[_ACCOUNT.size : end]), stream, transaction, body[end:])
+
+
+def account_key(reader: str, stream: int = KNOWN) -> bytes:
+    """Where the store has what a reader left for a stream, by its number. The 0 ends the name: no name has one."""
+    return reader.encode() + b"\0" + NUMBER_KEY.pack(stream)
 
 
 def pack_state(state: StoredState) -> bytes:

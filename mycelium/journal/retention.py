@@ -11,8 +11,9 @@ import heapq
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from mycelium.journal.catalogue import Catalogue, StreamKey, StreamState
-from mycelium.journal.protocol import Cause, Removal, Retention
+from mycelium.core.delivery.frames import StreamKey
+from mycelium.journal.catalogue import Catalogue, StreamState
+from mycelium.journal.keeping import Cause, Removal, Retention
 
 
 class Dropped(NamedTuple):
@@ -44,7 +45,7 @@ class Removals:
 
     def frozen(self) -> tuple[Removal, ...]:
         """All of them."""
-        return tuple(Removal(cause, *key, *sums) for (cause, key), sums in self._sums.items())
+        return tuple(Removal(cause, key, *sums) for (cause, key), sums in self._sums.items())
 
     def by_cause(self) -> dict[str, int]:
         """Frames, by cause."""
@@ -135,7 +136,7 @@ def _groups(retention: Retention, catalogue: Catalogue) -> Iterable[tuple[list[S
     for state in catalogue:
         if not state.empty:
             if state.rule is None:
-                state.rule = _rule_of(retention, state.key[2])
+                state.rule = _rule_of(retention, state.key.topic)
             groups[state.rule].append(state)
     for group, rule in zip(groups, retention.topics, strict=False):
         age = retention.max_age_ns if rule.max_age_ns is None else rule.max_age_ns

@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from mycelium.core.delivery.frames import StreamKey
 from mycelium.core.envelope import decode_frame
 from mycelium.core.errors import WireError
 from mycelium.core.topics import Pattern
-from mycelium.journal.catalogue import StreamKey
 from mycelium.journal.contents import Contents, Damage, opened
 from mycelium.journal.disk import DATA
 from mycelium.journal.errors import JournalError, JournalVersionError
 from mycelium.journal.lmdb_store import LmdbJournal
-from mycelium.journal.protocol import MAX_CURSORS, Entry
-from mycelium.journal.records import FORMAT_VERSION, StoredRecord
+from mycelium.journal.protocol import Entry
+from mycelium.journal.records import FORMAT_VERSION, KNOWN, StoredRecord
 
 Progress = Callable[[int, int], None]
 """Told now and then: records done, and records in all."""
@@ -43,7 +43,8 @@ class Report:
         messages: what they hold.
         frame_bytes: their bytes.
         streams: streams known.
-        cursors: cursors known.
+        readers: durable readers known.
+        accounts: what they have stored.
         first_position, last_position: of the sound frames, 0 if there are none.
         skipped_positions: positions between these two at which there is no sound frame.
             Retention by topic leaves such; so does damage.
@@ -57,7 +58,8 @@ class Report:
     messages: int
     frame_bytes: int
     streams: int
-    cursors: int
+    readers: int
+    accounts: int
     first_position: int
     last_position: int
     skipped_positions: int
@@ -109,7 +111,7 @@ def check(directory: Path, *, progress: Progress | None = None) -> Report:
 
 
 def salvage(directory: Path, out: Path, *, progress: Progress | None = None) -> Report:
-    """Save all readable frames, streams and cursors into a new store. Positions stay.
+    """Save all readable frames, streams and accounts into a new store. Positions stay.
 
     Args:
         directory: of the damaged store, which is not changed.
@@ -137,8 +139,9 @@ def salvage(directory: Path, out: Path, *, progress: Progress | None = None) -> 
                     journal.restore(positions, entries)
                 state = contents.state
                 journal.restore_marks(0 if state is None else state.last_position, contents.streams.values())
-                cursors = sorted(contents.cursors.values(), key=lambda cursor: -cursor.transaction)[:MAX_CURSORS]
-                journal.store_cursors({cursor.name: cursor.position for cursor in cursors})
+                for reader, accounts in _accounts(contents).items():
+                    known = {key: account for key, account in accounts.items() if journal.extent(key) is not None}
+                    journal.store_accounts(reader, known)
             finally:
                 journal.close()
         except BaseException:
@@ -147,12 +150,22 @@ def salvage(directory: Path, out: Path, *, progress: Progress | None = None) -> 
         return walk.report()
 
 
+def _accounts(contents: Contents) -> dict[str, dict[StreamKey, bytes]]:
+    """By reader; of a stream that was forgotten and began again, that of the later number."""
+    found: dict[str, dict[StreamKey, bytes]] = {}
+    for (reader, number), stored in sorted(contents.accounts.items()):
+        accounts = found.setdefault(reader, {})
+        if number in contents.streams:
+            accounts[contents.streams[number].key] = stored.account
+    return found
+
+
 def _batches(walk: _Walk, progress: Progress | None) -> Iterator[tuple[list[int], list[Entry]]]:
     positions: list[int] = []
     entries: list[Entry] = []
-    for record, (source, epoch, topic) in walk.records(progress):
+    for record, key in walk.records(progress):
         positions.append(record.position)
-        entries.append(Entry(source, epoch, topic, record.sequence, record.count, record.arrived_ns, record.frame))
+        entries.append(Entry(key, record.sequence, record.count, record.arrived_ns, record.frame))
         if len(entries) == _BATCH:
             yield positions, entries
             positions, entries = [], []
@@ -184,20 +197,19 @@ def export(
     with opened(directory) as contents:
         walk = _Walk(contents)
         for record, key in walk.records(progress):
-            if selection.wants(record, key[2]):
+            if selection.wants(record, key.topic):
                 out.write(_LENGTH.pack(len(record.frame)) + record.frame if raw else _line(record, key))
                 written += 1
         return written, walk.report()
 
 
 def _line(record: StoredRecord, key: StreamKey) -> bytes:
-    source, epoch, topic = key
     values = {
         "position": record.position,
         "arrived_ns": record.arrived_ns,
-        "topic": topic,
-        "source": f"{source:016x}",
-        "epoch": epoch,
+        "topic": key.topic,
+        "source": f"{key.source:016x}",
+        "epoch": key.epoch,
         "sequence": record.sequence,
         "count": record.count,
         "frame": base64.b64encode(record.frame).decode(),
@@ -241,12 +253,12 @@ class _Walk:
     def _key_of(self, record: StoredRecord) -> StreamKey | None:
         stream = self._contents.streams.get(record.stream)
         if stream is not None:
-            return stream.source, stream.epoch, stream.topic
+            return stream.key
         try:
             envelope = decode_frame(record.frame, max_frame=len(record.frame))
         except WireError:
             return None
-        return envelope.source, envelope.epoch, envelope.topic
+        return StreamKey(envelope.source, envelope.epoch, envelope.topic)
 
     def _count(self, record: StoredRecord, key: StreamKey) -> None:
         end = self._ends.get(key)
@@ -269,7 +281,8 @@ class _Walk:
             messages=self._messages,
             frame_bytes=self._bytes,
             streams=len(self._contents.streams),
-            cursors=len(self._contents.cursors),
+            readers=len({reader for reader, _ in self._contents.accounts}),
+            accounts=sum(stream != KNOWN for _, stream in self._contents.accounts),
             first_position=self._first,
             last_position=self._last,
             skipped_positions=self._last - self._first + 1 - self._frames if self._frames else 0,

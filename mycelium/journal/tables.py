@@ -6,7 +6,7 @@ table      key                          value
 records    position u64                 a sealed record
 index      stream u32, sequence u64     position, arrival, running total, count and a CRC
 streams    stream u32                   a sealed stream
-cursors    name                         a sealed cursor
+accounts   reader's name, 0, stream u32  a sealed account
 meta       ``state``                    the sealed state
 =========  ===========================  ==============================================================
 """
@@ -23,16 +23,19 @@ import lmdb
 
 from mycelium.journal.errors import JournalDamagedError, JournalError, JournalFullError
 
-TABLES = (b"records", b"index", b"streams", b"cursors", b"meta")
+TABLES = (b"records", b"index", b"streams", b"accounts", b"meta")
 STATE_KEY = b"state"
 
 # As text: the classes of lmdb take parameters in its stubs alone.
 Writing: TypeAlias = "lmdb.Transaction[bytes]"
 Reading: TypeAlias = "lmdb.Transaction[memoryview]"
 
-# Trimming and storing cursors write pages before they free any: a store that is full to its maximum
+# Trimming and storing accounts write pages before they free any: a store that is full to its maximum
 # may exceed it by this much for them. Chosen by us: eight times what SMALL_TRIM frames take at worst.
 RESERVE_BYTES = 8 << 20
+
+# Accounts, of which there may be ever more, must leave enough for what makes room.
+ACCOUNTS_RESERVE_BYTES = RESERVE_BYTES // 2
 
 # LMDB's own tables, the lists of free pages and a few frames do not fit into less.
 LEAST_BYTES = 1 << 20
@@ -85,11 +88,11 @@ class Tables:
         except lmdb.Error as error:
             self.environment.close()
             raise translated(error, self.path, 0) from None
-        records, index, streams, cursors, meta = databases
+        records, index, streams, accounts, meta = databases
         self.records: lmdb._Database = records
         self.index: lmdb._Database = index
         self.streams: lmdb._Database = streams
-        self.cursors: lmdb._Database = cursors
+        self.accounts: lmdb._Database = accounts
         self.meta: lmdb._Database = meta
 
     @property

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from mycelium.journal.catalogue import Catalogue, StreamKey, StreamState
+from mycelium.core.delivery.frames import StreamKey
+from mycelium.journal.catalogue import Catalogue, StreamState
 from mycelium.journal.errors import JournalDamagedError
 from mycelium.journal.protocol import Entry
 from mycelium.journal.records import (
+    KNOWN,
     NUMBER_KEY,
     POSITION_KEY,
     BadValueError,
     IndexEntry,
-    StoredCursor,
+    StoredAccount,
     StoredState,
     StoredStream,
+    account_key,
     index_key,
-    pack_cursor,
+    pack_account,
     pack_index,
     pack_record,
     pack_state,
@@ -52,7 +56,7 @@ class Batch:
         """One frame more."""
         if entry.arrived_ns > self.last_arrived_ns:
             self.last_arrived_ns = entry.arrived_ns
-        key = (entry.source, entry.epoch, entry.topic)
+        key = entry.stream
         state = self._catalogue.by_key.get(key) or self.begun.get(key) or self.begin(key)
         upto = self._upto[key] = self._upto.get(key, state.bytes_upto) + len(entry.frame)
         at = index_key(state.number, entry.sequence)
@@ -119,23 +123,31 @@ class Writer:
 
     def stream(self, state: StreamState) -> None:
         """Keep a stream's name and how far it came."""
-        source, epoch, topic = state.key
-        stored = StoredStream(
-            state.number, source, epoch, self._transaction, state.last_sequence, state.last_position, topic
-        )
+        stored = StoredStream(state.number, state.key, self._transaction, state.last_sequence, state.last_position)
         self._txn.put(NUMBER_KEY.pack(state.number), pack_stream(stored), db=self._tables.streams)
 
     def forget(self, state: StreamState) -> None:
         """Remove a stream."""
         self._txn.delete(NUMBER_KEY.pack(state.number), db=self._tables.streams)
 
-    def cursor(self, name: str, position: int | None) -> None:
-        """Keep a cursor, or remove it."""
-        if position is None:
-            self._txn.delete(name.encode(), db=self._tables.cursors)
-        else:
-            value = pack_cursor(StoredCursor(name, position, self._transaction))
-            self._txn.put(name.encode(), value, db=self._tables.cursors)
+    def accounts(self, reader: str, accounts: Mapping[int, bytes], gone: Iterable[int]) -> None:
+        """Keep a reader and its accounts by stream number; remove those of streams that are gone."""
+        txn, table = self._txn, self._tables.accounts
+        known = pack_account(StoredAccount(reader, KNOWN, self._transaction, b""))
+        txn.put(account_key(reader), known, db=table, overwrite=False)
+        for number, account in accounts.items():
+            stored = StoredAccount(reader, number, self._transaction, account)
+            txn.put(account_key(reader, number), pack_account(stored), db=table)
+        for number in gone:
+            txn.delete(account_key(reader, number), db=table)
+
+    def forget_reader(self, reader: str) -> None:
+        """Remove a reader and its accounts."""
+        prefix = account_key(reader)[: -NUMBER_KEY.size]
+        with self._txn.cursor(self._tables.accounts) as cursor:
+            there = cursor.set_range(prefix)
+            while there and cursor.key().startswith(prefix):
+                there = cursor.delete()
 
     def state(self, state: StoredState) -> None:
         """Keep what the store remembers of itself."""
@@ -146,6 +158,13 @@ class Writer:
         raw = self._txn.get(STATE_KEY, db=self._tables.meta)
         if raw is not None:
             self._txn.put(STATE_KEY, raw, db=self._tables.meta)
+
+    def remove(self, stream: int, frames: Iterable[tuple[int, int]]) -> None:
+        """Remove frames of a stream, by sequence and position. Those that are not there are no error."""
+        tables, txn = self._tables, self._txn
+        for sequence, position in frames:
+            txn.delete(index_key(stream, sequence), db=tables.index)
+            txn.delete(POSITION_KEY.pack(position), db=tables.records)
 
     def drop_first(self, state: StreamState) -> Dropped:
         """Remove the oldest frame of a stream, and move the stream's first frame on.

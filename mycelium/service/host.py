@@ -21,17 +21,26 @@ from mycelium.service.dead_letters import DeadLetter
 from mycelium.service.declarations import handlers_of
 from mycelium.service.runner import ServiceRunner
 from mycelium.service.service import Progress, Service, ServiceContext
+from mycelium.transport.addresses import Fabric
 from mycelium.transport.exchange import Network
+from mycelium.transport.remote import PLAIN, Reading
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger("host")
 
 
 @dataclass(frozen=True)
 class Placement:
-    """A service to host: its class and its validated settings."""
+    """A service to host.
+
+    Args:
+        service_type: its class.
+        settings: validated.
+        reading: how its handlers read from stores, but for those that may drop messages.
+    """
 
     service_type: type[Service[Any]]
     settings: Any
+    reading: Reading = PLAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +74,9 @@ class Host:
         placements: the services, in any order.
         clock: handed to everything.
         drain_seconds: how long draining may take before what is left is dropped, counted.
+        fabric: how other processes are reached; None if there are none.
+        readers: handlers of services elsewhere that read what is published here: their names in the ledger. The
+            services run when these have joined, or have not in time.
         report: takes the services' progress.
     """
 
@@ -74,13 +86,17 @@ class Host:
         *,
         clock: Clock,
         drain_seconds: float = 10.0,
+        fabric: Fabric | None = None,
+        readers: frozenset[str] = frozenset(),
         report: Callable[[Progress], None] = lambda _progress: None,
     ) -> None:
         self._placements = in_flow_order(placements)
         self._clock = clock
         self._drain_seconds = drain_seconds
         self._report = report
-        self._network = Network()
+        self._ready_seconds = fabric.ready_seconds if fabric is not None else 0.0
+        self._readers = readers
+        self._network = Network(fabric=fabric, time_ns=clock.time_ns)
         self._stopping = asyncio.Event()
         self._runners: list[ServiceRunner] = []
 
@@ -109,12 +125,11 @@ class Host:
                 bus = Bus(placement.service_type.name, network=self._network, clock=self._clock)
                 context = ServiceContext(await buses.enter_async_context(bus), self._stopping, self._report)
                 service = placement.service_type(placement.settings, context)
-                self._runners.append(ServiceRunner(service, self.drain))
+                self._runners.append(ServiceRunner(service, self.drain, placement.reading))
             try:
                 for runner in self._runners:
                     await _start(runner)
-                for runner in self._runners:
-                    await runner.wire()
+                await self._wire()
                 log.info("ready", services=[runner.service.name for runner in self._runners])
                 began = self._clock.time_ns()
                 await self._work()
@@ -127,6 +142,20 @@ class Host:
         for runner in self._runners:
             waiting.add(runner.waiting)
         return Outcome(self.ledger(), self.health(), waiting, (ended - began) / 1e9, drained)
+
+    async def _wire(self) -> None:
+        """Attach every subscription of these services, and wait for those of others that read what they publish."""
+        async with asyncio.TaskGroup() as wiring:
+            for runner in self._runners:
+                wiring.create_task(runner.wire())
+        if self._readers:
+            late = await self._runners[0].service.bus.readers_there(self._readers, self._ready_seconds)
+            if late:
+                log.warning(
+                    "readers have not joined; they will miss what is published before they do",
+                    readers=sorted(late),
+                    seconds=self._ready_seconds,
+                )
 
     async def _work(self) -> None:
         """Until every ``run`` has returned; without one, until the host is told to drain."""
@@ -242,6 +271,8 @@ def summary_of(outcome: Outcome, counted: Mapping[str, Sequence[str]]) -> dict[s
             "frames_refused": dict(ledger.frames_refused),
             "unread": sum(stream.unread for stream in ledger.streams),
             "queued": sum(route.queued for route in ledger.routes),
+            "unconfirmed": ledger.unconfirmed,
+            "refused": dict(ledger.refused),
             "subscriptions": {name: asdict(totals) for name, totals in ledger.subscriptions.items()},
             "intake": {
                 f"{entry.service}.{entry.name}": {

@@ -22,6 +22,7 @@ from mycelium.observe.latency import LatencyHistogram
 from mycelium.service.dead_letters import DeadLetter
 from mycelium.service.declarations import HandlerDeclaration, OnFailure, handlers_of
 from mycelium.service.service import Draining, Service
+from mycelium.transport.remote import PLAIN, Reading
 from mycelium.transport.streams import Item
 
 
@@ -37,9 +38,11 @@ class ServiceRunner:
     Args:
         service: the instance.
         on_fatal: called when the service cannot go on.
+        reading: how its handlers read from stores.
     """
 
-    def __init__(self, service: Service[Any], on_fatal: Callable[[], None]) -> None:
+    def __init__(self, service: Service[Any], on_fatal: Callable[[], None], reading: Reading = PLAIN) -> None:
+        self._reading = reading
         self.service = service
         self.state: HealthState = HealthState.CREATED
         self.waiting: LatencyHistogram = LatencyHistogram()
@@ -81,11 +84,15 @@ class ServiceRunner:
             if declared.policy is None:
                 common.append(wanted)
             else:
+                # What drops messages is not resumed: it wants the newest, not all.
+                reading = self._reading if declared.policy is QueuePolicy.BLOCK else PLAIN
                 self._mailboxes.append(
-                    self.service.bus.mailbox([wanted], name, policy=declared.policy, capacity=declared.capacity)
+                    self.service.bus.mailbox(
+                        [wanted], name, policy=declared.policy, capacity=declared.capacity, reading=reading
+                    )
                 )
         if common:
-            mailbox = self.service.bus.mailbox(common, self.service.name, policy=QueuePolicy.BLOCK)
+            mailbox = self.service.bus.mailbox(common, self.service.name, reading=self._reading)
             self._mailboxes.append(mailbox)
         for mailbox in self._mailboxes:
             await mailbox.attach()

@@ -15,7 +15,7 @@ from mycelium.service.dead_letters import DeadLetter
 from mycelium.service.declarations import handlers_of
 from mycelium.spec.code import SystemCode
 from mycelium.spec.model import ContractSpec, ServiceSpec, SystemSpec
-from mycelium.topology.load import LoadedTopology, origin
+from mycelium.topology.load import LoadedTopology
 
 FABRIC = {DeadLetter.__name__: contract_of(DeadLetter)}
 """Contracts of the fabric itself: every service with handlers may publish them, and any may subscribe."""
@@ -187,27 +187,31 @@ def check_topology(spec: SystemSpec, topology: LoadedTopology) -> list[Problem]:
 
 def _check_placement(spec: SystemSpec, topology: LoadedTopology) -> Iterator[Problem]:
     """Every service of the spec is placed, and no other. (That none is placed twice, the topology itself sees to.)"""
-    file, spec_file = str(topology.path), topology.spec_path.name
+    spec_file = topology.spec_path.name
     placed = topology.values.placed
     for index, bundle in enumerate(topology.values.bundles):
         for service in bundle.services:
             if service not in spec.services:
                 yield Problem(
-                    file,
+                    topology.origin("bundles", index, "services"),
                     f"bundles.{index}.services",
                     f"is no service of {spec_file}; those are {', '.join(spec.services)}",
                     service,
                 )
     for service in spec.services:
         if service not in placed:
-            yield Problem(file, "bundles", f"places no {service}, which {spec_file} has; name it in one bundle")
+            yield Problem(
+                topology.origin("bundles"),
+                "bundles",
+                f"places no {service}, which {spec_file} has; name it in one bundle",
+            )
 
 
 def _check_settings_keys(spec: SystemSpec, topology: LoadedTopology) -> Iterator[Problem]:
     for name in topology.values.services:
         if name not in spec.services:
             yield Problem(
-                origin(topology.path, ("services", name, *topology.values.services[name])),
+                topology.origin("services", name, *topology.values.services[name]),
                 f"services.{name}",
                 f"is no service of {topology.spec_path.name}; those are {', '.join(spec.services)}",
             )

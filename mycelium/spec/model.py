@@ -10,20 +10,13 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mycelium.core.errors import ConfigError, Problem, TopicError
+from mycelium.core.message import FIRST_RESERVED_TYPE_ID
+from mycelium.core.policy import Delivery
 from mycelium.core.topics import SYSTEM_PREFIX, TopicTemplate
 from mycelium.topology.problems import problems_of, read_text
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 _CLASS = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
-
-
-class Delivery(enum.StrEnum):
-    """What the fabric promises for a contract's messages."""
-
-    RELIABLE = "reliable"
-    """Every message arrives, in order."""
-    LIVE = "live"
-    """The newest data only; older messages may be dropped, counted."""
 
 
 class RestartPolicy(enum.StrEnum):
@@ -48,7 +41,7 @@ class ContractSpec(BaseModel):
 
     model_config = _FROZEN
     class_: str = Field(alias="class", pattern=_CLASS)
-    type_id: int = Field(ge=1, le=65279)  # above are the fabric's own
+    type_id: int = Field(ge=1, le=FIRST_RESERVED_TYPE_ID - 1)
     topic: str
     delivery: Delivery = Delivery.RELIABLE
     fields: dict[str, str]

@@ -12,11 +12,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 from mycelium.bus.bus import Bus
 from mycelium.bus.subscriber import Subscriber
-from mycelium.core.errors import ClosedError, ContractError, QueueFullError
+from mycelium.core.errors import ClosedError, ContractError, PathError, QueueFullError, WouldBlock
 from mycelium.core.ledger import Cause, Ledger
 from mycelium.core.message import Message
 from mycelium.core.policy import QueuePolicy
@@ -190,21 +191,36 @@ async def check_wildcards(path: Path) -> None:
 
 
 async def check_types_stay_apart(path: Path) -> None:
-    """A subscription to one contract never sees another on the same topic."""
+    """A subscription to one contract never sees another on the same topic; one publisher keeps to one of them."""
     async with path.open() as ends:
         async with _subscribed(ends, ">") as subscriber:
-            await _publish(ends, [Tock("a", "x"), Tick("a", 1), Tock("a", "y")])
+
+            async def publish(bus: Bus) -> bool:
+                async with Bus("other", network=bus.network) as other, other.publisher(Tock) as publisher:
+                    await publisher.publish(Tock("a", "x"))
+                    async with bus.publisher(Tick) as ticking:
+                        await ticking.publish(Tick("a", 1))
+                    await publisher.publish(Tock("a", "y"))
+                try:
+                    async with bus.publisher(Tock) as wrong:
+                        await wrong.publish(Tock("a", "z"))
+                except ContractError:
+                    return True
+                return False
+
+            assert await ends.writer.call(publish), "a topic of one publisher took two contracts"
             assert await _read_to_end(ends, subscriber) == [Tick("a", 1)]
     _balanced(ends.ledger())
-    assert sum(stream.unread for stream in ends.ledger().streams) == 2
+    assert sum(stream.unread for stream in ends.ledger().streams) == (0 if path.keeps else 2)
 
 
 async def check_block(path: Path) -> None:
-    """Policy ``block``: the publisher waits for a slow reader, and nothing is dropped."""
+    """Policy ``block``: a slow reader gets everything. The publisher waits for it, or a store keeps what it wants."""
     async with path.open() as ends:
         async with _subscribed(ends, policy=QueuePolicy.BLOCK, capacity=4) as subscriber:
             publishing = asyncio.create_task(ends.writer.call(_publish_forever(MANY)))
-            assert await stands_still(ends.ledger) < MANY, "the publisher did not wait"
+            published = await stands_still(ends.ledger)
+            assert (published == MANY) is path.keeps, f"the publisher came to {published} of {MANY}"
             assert subscriber.statistics().queued == 4
             got = await _read(ends, subscriber, MANY)
             await publishing
@@ -316,21 +332,21 @@ async def check_cancelled_reader(path: Path) -> None:
 
 
 async def check_cancelled_publisher(path: Path) -> None:
-    """A publish that is cancelled while it waits is counted, and the stream goes on."""
+    """A publish that is cancelled while it waits is counted, and the stream goes on. With a store it does not wait."""
     async with path.open() as ends:
         async with _subscribed(ends, capacity=1) as subscriber:
             publishing = asyncio.create_task(ends.writer.call(_publish_forever(MANY)))
             await stands_still(ends.ledger)
             publishing.cancel()
             await asyncio.wait([publishing])
-            assert publishing.cancelled()
+            assert publishing.cancelled() is not path.keeps
             flushing = asyncio.create_task(_publish(ends, [Tick("a", -1)]))
             got = await _read_to_end_of(ends, subscriber, Tick("a", -1))
             await flushing
     numbers = [tick.number for tick in got]
     assert numbers == [*range(len(numbers) - 1), -1]
     # The reader counts it under the publisher's cause, or as the hole that it left on the way.
-    assert sum(_dropped(ends.ledger(), "reader:test.*").values()) == 1
+    assert sum(_dropped(ends.ledger(), "reader:test.*").values()) == (0 if path.keeps else 1)
     _balanced(ends.ledger())
 
 
@@ -392,11 +408,11 @@ async def check_late_subscriber(path: Path) -> None:
 
 
 async def check_unread_is_counted(path: Path) -> None:
-    """What nobody is subscribed to is counted as such."""
+    """What nobody is subscribed to is counted as such, unless it is kept for who may come."""
     async with path.open() as ends:
         await _publish(ends, ticks(7))
         ledger = ends.ledger()
-    assert [(stream.published, stream.unread) for stream in ledger.streams] == [(7, 7)]
+    assert [(stream.published, stream.unread) for stream in ledger.streams] == [(7, 0 if path.keeps else 7)]
     _balanced(ledger)
 
 
@@ -453,6 +469,65 @@ async def check_publisher_mistakes(path: Path) -> None:
     _balanced(ends.ledger())
 
 
+async def _handled(ends: Ends, number: int, **options: Any) -> list[int]:
+    """The next messages of a subscription that is closed afterwards, by their numbers."""
+    async with _subscribed(ends, **options) as subscriber:
+
+        async def read(_bus: Bus) -> list[int]:
+            got = [(await anext(subscriber)).number for _ in range(number)]
+            try:
+                subscriber.receive_nowait()
+            except WouldBlock:
+                return got
+            raise AssertionError(f"more than {number} messages came")
+
+        return await ends.reader.call(read)
+
+
+async def check_start(path: Path) -> None:
+    """A reader begins where it says: with all that is kept, with what came since a time, or with the newest."""
+    async with path.open() as ends:
+        await _publish(ends, [Tick(lane, n) for n in range(10) for lane in ("a", "b")])
+        between = datetime.now(UTC)
+        await _publish(ends, [Tick("a", 10), Tick("a", 11)])
+        assert sorted(await _handled(ends, 22, start="earliest")) == sorted([*range(10), *range(10), 10, 11])
+        assert await _handled(ends, 2, start=between) == [10, 11]
+        assert sorted(await _handled(ends, 2, start="last_value")) == [9, 11]
+        assert await _handled(ends, 0) == []
+    _balanced(ends.ledger())
+
+
+async def check_durable(path: Path) -> None:
+    """A durable reader goes on behind what it was done with, whatever was published while it was away."""
+    async with path.open() as ends:
+        await _publish(ends, ticks(5))
+        assert await _handled(ends, 0, durable="books") == []
+        await _publish(ends, [Tick("a", n) for n in range(5, 500)])
+        async with _subscribed(ends, durable="books", capacity=8) as subscriber:
+            got = [tick.number for tick in await _read(ends, subscriber, 100)]
+        # The last one was in hand when it left, so it comes again.
+        await _publish(ends, [Tick("b", 0)])
+        rest = await _handled(ends, 397, durable="books")
+        assert got == [*range(5, 105)]
+        assert [*range(104, 500)] == [number for number in rest if number]
+        assert await _handled(ends, 0, durable="books") == []
+
+
+async def check_durable_name_is_taken_over(path: Path) -> None:
+    """Of two readers with one durable name the newer one goes on, and the older one ends."""
+    async with path.open() as ends:
+        async with _subscribed(ends, durable="one") as older:
+            async with _subscribed(ends, durable="one") as newer:
+                await _publish(ends, ticks(3))
+                assert await _read(ends, newer, 3) == ticks(3)
+                try:
+                    await _read(ends, older, 1)
+                except PathError as error:
+                    assert "one" in str(error)
+                else:
+                    raise AssertionError("two readers go on under one durable name")
+
+
 CHECKS: tuple[Callable[[Path], Awaitable[None]], ...] = (
     check_order_and_completeness,
     check_batches,
@@ -475,3 +550,10 @@ CHECKS: tuple[Callable[[Path], Awaitable[None]], ...] = (
     check_publisher_mistakes,
 )
 """Every promise, in the order in which a new transport would want to meet them."""
+
+STORE_CHECKS: tuple[Callable[[Path], Awaitable[None]], ...] = (
+    check_start,
+    check_durable,
+    check_durable_name_is_taken_over,
+)
+"""What a path with a store does beyond that."""

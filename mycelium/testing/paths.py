@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
+import socket
+import tempfile
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from mycelium.broker.broker import Broker
 from mycelium.bus.bus import Bus
 from mycelium.core.ledger import Ledger
+from mycelium.journal import LmdbJournal
+from mycelium.transport.addresses import Fabric, StoreAddress
 from mycelium.transport.exchange import Network
 
 T = TypeVar("T")
@@ -48,11 +55,15 @@ class Path:
         name: for test ids.
         open: opens it.
         by_reference: the reader gets the very object that was published.
+        keeps: a store stands between writer and reader. Publishers do not wait for a slow reader, which reads
+            from the store at its own pace; nobody knows what is never read; a reader may begin with what was
+            published before it came, and go on where it was.
     """
 
     name: str
     open: Callable[[], AbstractAsyncContextManager[Ends]]
     by_reference: bool
+    keeps: bool = False
 
 
 class _Here:
@@ -123,8 +134,75 @@ async def _open_inproc() -> AsyncIterator[Ends]:
             await other.stop()
 
 
+@contextlib.asynccontextmanager
+async def _open_ipc() -> AsyncIterator[Ends]:
+    async with _directory() as directory:
+        writing, reading = (
+            StoreAddress(name, f"ipc://{directory}/{name}.frames", f"ipc://{directory}/{name}.control")
+            for name in ("writing", "reading")
+        )
+        first = Network(fabric=Fabric(own=writing, stores=(reading,)))
+        second = Network(fabric=Fabric(own=reading, stores=(writing,)))
+        async with _both(first, second) as ends:
+            yield ends
+
+
+@contextlib.asynccontextmanager
+async def _open_broker() -> AsyncIterator[Ends]:
+    async with _directory() as directory:
+        ports = free_ports(3)
+        frames, control, publish = (f"tcp://127.0.0.1:{port}" for port in ports)
+        address = StoreAddress("broker", frames, control, publish)
+        journal = LmdbJournal(directory, max_bytes=256 << 20)
+        broker = Broker(address, journal, time.time_ns)
+        broker.open()
+        try:
+            networks = [Network(fabric=Fabric(stores=(address,))) for _ in range(2)]
+            async with _both(*networks) as ends:
+                yield ends
+        finally:
+            await broker.aclose()
+            journal.close()
+
+
+@contextlib.asynccontextmanager
+async def _directory() -> AsyncIterator[str]:
+    """A directory whose name is short enough for ipc paths."""
+    made = await asyncio.to_thread(tempfile.mkdtemp, prefix="my-")
+    try:
+        yield made
+    finally:
+        await asyncio.to_thread(shutil.rmtree, made)
+
+
+@contextlib.asynccontextmanager
+async def _both(first: Network, second: Network) -> AsyncIterator[Ends]:
+    """Two networks that know nothing of one another but the addresses, in one event loop."""
+    async with Bus("writer", network=first) as writer, Bus("reader", network=second) as reader:
+        yield Ends(_Here(writer), _Here(reader), lambda: first.ledger() + second.ledger())
+
+
+def free_ports(number: int) -> list[int]:
+    """TCP ports of this host that nobody uses now."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
+    try:
+        return [found.getsockname()[1] for found in sockets]
+    finally:
+        for found in sockets:
+            found.close()
+
+
 LOCAL = Path("local", _open_local, by_reference=True)
 """Writer and reader in one event loop."""
 
 INPROC = Path("inproc", _open_inproc, by_reference=False)
 """Writer and reader in two threads of one process, over ZeroMQ inproc."""
+
+IPC = Path("ipc", _open_ipc, by_reference=False, keeps=True)
+"""Writer and reader as two bundles of one host, each with a store of its own in memory, over ZeroMQ ipc."""
+
+BROKER = Path("broker", _open_broker, by_reference=False, keeps=True)
+"""Writer and reader on two hosts, over tcp through a broker with a journal on disk."""
+
+PATHS = (LOCAL, INPROC, IPC, BROKER)
+"""All of them."""

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 from mycelium.core.delivery.admission import Admission, Entrance, Missing
 from mycelium.core.delivery.frames import Frame, StreamKey, Watermark
-from mycelium.core.delivery.reader import Action, Deliver, Expired, ReaderState, Request, Start
+from mycelium.core.delivery.joining import Start, place
+from mycelium.core.delivery.reader import Action, Deliver, Expired, ReaderState, Request
 from mycelium.core.delivery.window import PublisherWindow
 
 
@@ -253,6 +254,9 @@ class SimulatedPublisher:
     def go_back(self, stream: StreamKey, sequence: int) -> None:
         """The store expects ``sequence`` next."""
         for window in self._windows():
+            base = window.base(stream, sequence)
+            if base is not None and base > sequence:
+                self._announce(stream, base)
             for frame in window.again(stream, sequence):
                 self._send(frame)
 
@@ -315,9 +319,7 @@ class SimulatedReader:
 
     def start(self) -> None:
         """Come up, with the cursor if it is durable."""
-        self.state: ReaderState = ReaderState(
-            self._start, self.cursor if self.durable else None, max_aside=self._max_aside, max_credits=2
-        )
+        self.state: ReaderState = ReaderState(max_aside=self._max_aside, max_credits=2)
         if not self.durable or self.cursor is None:
             self.handled.clear()
             self.expired.clear()
@@ -363,9 +365,22 @@ class SimulatedReader:
 
     def told(self, marks: list[Watermark]) -> None:
         """The store has said how far the streams reach."""
-        if not self.state.joined and (self.cursor is None or not self.durable):
-            self.begins = {mark.stream: mark.first for mark in marks}
-        self._act(self.state.join(marks))
+        cursor = self.cursor if self.durable else None
+        places = [
+            place(mark, self._start, cursor=(cursor or {}).get(mark.stream), returns=cursor is not None)
+            for mark in marks
+        ]
+        if not self.state.joined and cursor is None:
+            self.begins = {found.stream: found.begin for found in places}
+        self._act(self.state.join(places))
+
+    def pause(self) -> None:
+        """Its queue is full."""
+        self.state.pause()
+
+    def go_on(self) -> None:
+        """There is room again."""
+        self._act(self.state.go_on())
 
     def tick(self) -> None:
         """Nothing has come for long."""

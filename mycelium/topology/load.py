@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
 from mycelium.core.errors import ConfigError, Problem
-from mycelium.topology.model import ENVIRONMENT_DELIMITER, ENVIRONMENT_PREFIX, Mode, Topology
-from mycelium.topology.problems import problems_of, read_text
+from mycelium.topology.layers import Layers, read_layers
+from mycelium.topology.model import ENVIRONMENT_PREFIX, Topology
+from mycelium.topology.problems import problems_of
+from mycelium.topology.rules import broken_rules
 
 SPEC_NAME = "system.yaml"
 
@@ -24,62 +24,55 @@ class LoadedTopology:
     """A topology and where it stands.
 
     Args:
-        path: the file, as the user named it.
-        values: what it says.
+        layers: the files that it is made of.
+        values: what they say together.
         spec_path: the ``system.yaml`` that it belongs to.
     """
 
-    path: Path
+    layers: Layers
     values: Topology
     spec_path: Path
+
+    @property
+    def path(self) -> Path:
+        """The file, as the user named it."""
+        return self.layers.files[0].path
 
     @property
     def directory(self) -> Path:
         """Where relative paths in it start."""
         return self.path.resolve().parent
 
+    @property
+    def state_directory(self) -> Path:
+        """Where journals and outboxes go."""
+        return self.directory / self.values.deployment.state_dir
+
+    def origin(self, *location: str | int) -> str:
+        """The environment variable that set a key, if one did, else the file."""
+        return self.layers.origin(location)
+
 
 def load_topology(path: Path) -> LoadedTopology:
-    """Read a topology, with the environment's overrides.
+    """Read a topology, with its base and the environment's overrides.
 
     Raises:
         ConfigError: it cannot be read, is no TOML, breaks a rule, or no ``system.yaml`` belongs to it.
     """
-    table = _read_toml(path)
+    layers = read_layers(path)
     try:
-        values = Topology(**table)
+        values = Topology(**layers.merged())
     except ValidationError as error:
-        raise ConfigError(problems_of(error, Topology, lambda location: origin(path, location))) from None
+        raise ConfigError(problems_of(error, Topology, layers.origin)) from None
     except SettingsError as error:
         raise ConfigError(_unreadable_variables() or [Problem("environment", "", str(error))]) from None
-    return LoadedTopology(path, values, _spec_path(path, values))
-
-
-def require_built(topology: LoadedTopology) -> None:
-    """Refuse the modes that this version does not run.
-
-    Raises:
-        ConfigError: the mode is bundled or distributed.
-    """
-    mode = topology.values.deployment.mode
-    if mode is not Mode.MONOLITH:
-        raise ConfigError(
-            [
-                Problem(
-                    origin(topology.path, ("deployment", "mode")),
-                    "deployment.mode",
-                    "this version runs 'monolith' only; 'bundled' and 'distributed' are not built yet",
-                    str(mode),
-                )
-            ]
-        )
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(read_text(path))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError([Problem(str(path), "", f"is not TOML: {error}")]) from None
+    problems = [
+        Problem(layers.origin(broken.location), ".".join(map(str, broken.location)), broken.message, broken.value)
+        for broken in broken_rules(values)
+    ]
+    if problems:
+        raise ConfigError(problems)
+    return LoadedTopology(layers, values, _spec_path(path, values))
 
 
 def _unreadable_variables() -> list[Problem]:
@@ -95,15 +88,6 @@ def _unreadable_variables() -> list[Problem]:
         except ValueError as error:
             problems.append(Problem(f"environment variable {name}", key, f"is no JSON: {error}", value))
     return problems
-
-
-def origin(path: Path, location: tuple[str | int, ...]) -> str:
-    """The environment variable that set a key, if one did, else the file."""
-    for length in range(len(location), 0, -1):
-        name = ENVIRONMENT_PREFIX + ENVIRONMENT_DELIMITER.join(str(part) for part in location[:length]).upper()
-        if name in os.environ:
-            return f"environment variable {name}"
-    return str(path)
 
 
 def _spec_path(path: Path, values: Topology) -> Path:

@@ -1,4 +1,4 @@
-"""The topology as frozen values, and the rules it must keep by itself, without the spec."""
+"""The topology as frozen values. What they must keep among one another stands in :mod:`mycelium.topology.rules`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,18 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from mycelium.core.errors import TopicError
+from mycelium.core.topics import Pattern
+from mycelium.journal.protocol import Durability
+
 ENVIRONMENT_PREFIX = "MYCELIUM_"
 ENVIRONMENT_DELIMITER = "__"
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
 _NAME = r"^[a-z0-9_-]+$"
+
+SMALLEST_JOURNAL = 1 << 20
+"""The largest frame that the wire format allows has to fit."""
 
 
 class Mode(enum.StrEnum):
@@ -33,15 +40,21 @@ class Deployment(BaseModel):
 
     Args:
         mode: how the services are spread.
+        base: a topology beside this one, whose tables this one begins with.
         spec: path of ``system.yaml``, from the topology's directory; by default the nearest one at or
             above that directory.
+        state_dir: where journals and outboxes go, from the topology's directory.
         drain_seconds: how long a process may take to handle what it has when it is told to stop.
+        ready_seconds: how long a bundle waits for the others before it goes on without them.
     """
 
     model_config = _FROZEN
     mode: Mode
+    base: str | None = None
     spec: Path | None = None
+    state_dir: Path = Path("../build/state")
     drain_seconds: float = Field(default=10.0, gt=0, le=600)
+    ready_seconds: float = Field(default=30.0, gt=0, le=3600)
 
 
 class InterBundle(BaseModel):
@@ -50,11 +63,22 @@ class InterBundle(BaseModel):
     Args:
         transport: ``ipc`` on one host, ``tcp`` between hosts.
         socket_dir: where ipc sockets are made.
+        journal: what a bundle repairs its readers from: ``memory`` or, on disk, ``lmdb``.
+        journal_bytes: how much of it.
     """
 
     model_config = _FROZEN
     transport: Literal["ipc", "tcp"] = "ipc"
     socket_dir: Path = Path("/tmp/mycelium")  # noqa: S108 - a default; its mode is set when it is made
+    journal: Literal["memory", "lmdb"] = "memory"
+    journal_bytes: int = Field(default=67_108_864, ge=SMALLEST_JOURNAL)
+
+    @field_validator("socket_dir")
+    @classmethod
+    def _the_same_for_all(cls, path: Path) -> Path:
+        if not path.is_absolute():
+            raise ValueError("should be an absolute path: every bundle must find the same one")
+        return path
 
 
 class Bundle(BaseModel):
@@ -63,15 +87,89 @@ class Bundle(BaseModel):
     Args:
         name: unique.
         services: their names, as in ``system.yaml``.
-        host: where the bundle runs, for mode distributed.
-        port: where it can be reached, for mode distributed.
     """
 
     model_config = _FROZEN
     name: str = Field(pattern=_NAME)
     services: tuple[str, ...] = Field(min_length=1)
+
+
+class BrokerTopics(BaseModel):
+    """One of ``[[broker.topics]]``: how long the broker keeps frames whose topic matches. The first match applies.
+
+    Args:
+        pattern: which topics.
+        max_age_seconds: how long; by default as long as ``broker.max_age_seconds`` says.
+        max_bytes: how much; by default what the journal has room for.
+    """
+
+    model_config = _FROZEN
+    pattern: str
+    max_age_seconds: float | None = Field(default=None, gt=0)
+    max_bytes: int | None = Field(default=None, ge=1)
+
+    @field_validator("pattern")
+    @classmethod
+    def _is_pattern(cls, text: str) -> str:
+        try:
+            Pattern.parse(text)
+        except TopicError as error:
+            raise ValueError(str(error)) from None
+        return text
+
+
+class Broker(BaseModel):
+    """``[broker]``: where the broker is, for mode distributed, and what it keeps.
+
+    Args:
+        host: where it runs.
+        publish_port: publishers send here.
+        frames_port: readers receive here.
+        control_port: confirms, repairs, joins and books.
+        journal_bytes: how much it keeps at most.
+        durability: what a confirmed frame survives: ``process`` the end of the process, ``group`` and ``frame`` the
+            loss of power, at most ``sync_interval_ms`` later or at once.
+        sync_interval_ms: how often ``group`` writes to the disk.
+        max_age_seconds: how long it keeps frames; without it, as long as there is room.
+        topics: what is kept for how long by topic.
+    """
+
+    model_config = _FROZEN
     host: str = "127.0.0.1"
-    port: int | None = Field(default=None, ge=1, le=65535)
+    publish_port: int = Field(default=7710, ge=1, le=65535)
+    frames_port: int = Field(default=7711, ge=1, le=65535)
+    control_port: int = Field(default=7712, ge=1, le=65535)
+    journal_bytes: int = Field(default=1_073_741_824, ge=SMALLEST_JOURNAL)
+    durability: Durability = Durability.PROCESS
+    sync_interval_ms: int = Field(default=10, ge=1, le=60_000)
+    max_age_seconds: float | None = Field(default=None, gt=0)
+    topics: tuple[BrokerTopics, ...] = ()
+
+
+class Start(enum.StrEnum):
+    """Where handlers begin the first time."""
+
+    NEW = "new"
+    """With what is published from then on."""
+    EARLIEST = "earliest"
+    """With the oldest that is kept."""
+
+
+class ServiceDelivery(BaseModel):
+    """``[delivery.<service>]``: what is kept for a service when its process ends.
+
+    Args:
+        outbox: keep what it has published and nobody has confirmed on disk.
+        durable: its handlers go on where they stopped, also after the process was away.
+        start: where they begin the first time.
+        group: each message goes to one member of the group of this name.
+    """
+
+    model_config = _FROZEN
+    outbox: bool = False
+    durable: bool = False
+    start: Start = Start.NEW
+    group: str | None = Field(default=None, pattern=_NAME)
 
 
 class Logging(BaseModel):
@@ -96,6 +194,8 @@ class Topology(BaseSettings):
         deployment: mode and limits.
         inter_bundle: how bundles reach one another.
         bundles: which services share a process.
+        broker: where the broker is, for mode distributed.
+        delivery: what is kept for each service when its process ends, by its name.
         services: settings of each service, by its name; the service's own model checks them.
         logging: level and format.
     """
@@ -109,6 +209,8 @@ class Topology(BaseSettings):
     deployment: Deployment
     inter_bundle: InterBundle = InterBundle()
     bundles: tuple[Bundle, ...] = Field(min_length=1)
+    broker: Broker | None = None
+    delivery: dict[str, ServiceDelivery] = Field(default_factory=dict)
     services: dict[str, dict[str, Any]] = Field(default_factory=dict)
     logging: Logging = Logging()
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
@@ -24,11 +25,13 @@ from typing import Any
 import structlog
 
 from mycelium.core.envelope import source_id
-from mycelium.core.errors import PathError
+from mycelium.core.errors import ContractError, PathError, UsageError
 from mycelium.core.ledger import Ledger, RouteEntry
 from mycelium.core.message import Contract, Message, PayloadCodec
-from mycelium.transport.links import Inbound, Link, LinkSink
+from mycelium.transport.addresses import Fabric
+from mycelium.transport.links import Inbound, Link, LinkSink, ThreadLink
 from mycelium.transport.queues import BoundedQueue
+from mycelium.transport.remote import PLAIN, Reading, Remote, entries
 from mycelium.transport.sockets import HIGH_WATER_MARK, FrameReceiver, FrameSender, shared_context
 from mycelium.transport.streams import Route, Sink, Stream, StreamId
 from mycelium.transport.subscriptions import Interest, Reader, RouteKey, Subscription, Wishes
@@ -47,12 +50,22 @@ class Network:
 
     Args:
         high_water_mark: frames that libzmq holds on each side of a pair of threads.
+        fabric: where the other processes are. Then the network has one event loop only.
+        time_ns: the time, for stores.
     """
 
     _numbers = itertools.count(1)
 
-    def __init__(self, *, high_water_mark: int = HIGH_WATER_MARK) -> None:
+    def __init__(
+        self,
+        *,
+        high_water_mark: int = HIGH_WATER_MARK,
+        fabric: Fabric | None = None,
+        time_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
         self.high_water_mark = high_water_mark
+        self.fabric = fabric
+        self.time_ns = time_ns
         self.lock: threading.Lock = threading.Lock()
         self._number = next(self._numbers)
         self._exchanges: list[Exchange] = []
@@ -74,6 +87,8 @@ class Network:
             for known in self._exchanges:
                 if known.loop is loop:
                     return known
+            if self.fabric is not None and self._exchanges:
+                raise UsageError("a network that reaches other processes has one event loop; give the other its own")
             made = Exchange(self, loop, f"inproc://mycelium-{self._number}-{len(self._exchanges) + len(self._ended)}")
             self._exchanges.append(made)
             wanted = list(self._subscriptions)
@@ -118,6 +133,7 @@ class Exchange:
         self.loop = loop
         self.endpoint = endpoint
         self._streams: list[Stream] = []
+        self._contracts: dict[StreamId, Contract] = {}
         self._local = Wishes()
         self._wanted = Wishes()
         self._links: dict[Reader, Link] = {}
@@ -130,17 +146,32 @@ class Exchange:
         self._detached: list[Subscription] = []
         self._receiver: FrameReceiver | None = None
         self._users = 0
+        self._remote: Remote | None = None
+        if network.fabric is not None:
+            self._remote = Remote(network.fabric, network.time_ns, self._codec)
 
     # --- streams -----------------------------------------------------------------------------
 
     def open_stream(self, stream_id: StreamId, contract: Contract) -> Stream:
-        """A new stream, wired to everyone who wants it."""
+        """A new stream, wired to everyone who wants it.
+
+        Raises:
+            ContractError: its publisher uses the topic for another contract. A topic's messages have one numbering.
+        """
+        known = self._contracts.setdefault(stream_id, contract)
+        if known is not contract:
+            raise ContractError(
+                f"{stream_id.source_name} publishes {known.name} on {stream_id.topic}; "
+                f"{contract.name} needs another topic, or another publisher"
+            )
         stream = Stream(stream_id, contract)
         self._streams.append(stream)
         for wish in self._local.match(stream):
             self._wire_local(stream, *wish)
         for wish in self._wanted.match(stream):
             self._wire_remote(stream, *wish)
+        if self._remote is not None:
+            stream.sinks = (*stream.sinks, self._remote.sink(stream))
         return stream
 
     def _wire_local(self, stream: Stream, subscription: Subscription, interest: Interest) -> None:
@@ -172,7 +203,7 @@ class Exchange:
         def sender(on_room: Callable[[], None]) -> FrameSender:
             return FrameSender(context, reader.endpoint, on_room, self.network.high_water_mark)
 
-        return Link(sender)
+        return ThreadLink(sender)
 
     def _codec(self, message_type: type[Message]) -> PayloadCodec[Any]:
         codec = self._codecs.get(message_type)
@@ -181,20 +212,29 @@ class Exchange:
         return codec
 
     async def flushed(self) -> None:
-        """Return when all that was published here has been handed to the sockets of its readers."""
+        """Return when all that was published here has left for its readers in this process, and is kept by a store."""
         for link in list(self._links.values()):
             await link.flushed()
+        if self._remote is not None:
+            await self._remote.flushed()
 
     # --- subscriptions -----------------------------------------------------------------------
 
-    async def attach(self, interests: Iterable[Interest], queue: BoundedQueue) -> Subscription:
-        """Wire a queue to every stream it wants, in this loop and the others. Returns when it is wired.
+    async def attach(
+        self, interests: Iterable[Interest], queue: BoundedQueue, reading: Reading = PLAIN
+    ) -> Subscription:
+        """Wire a queue to every stream it wants, in this loop, the others, and the stores. Returns when it is wired.
 
         Raises:
             PathError: another thread's event loop does not answer.
         """
         subscription = Subscription(self, tuple(interests), queue)
         self._subscriptions.append(subscription)
+        if self._remote is not None:
+            subscription.inlets = self._remote.inlets(subscription.interests, queue, reading, self._check_arrived)
+            await self._remote.joined(subscription.inlets)
+            if not reading.is_plain:
+                return subscription
         self._local.add(subscription)
         for stream, interest in itertools.product(self._streams, subscription.interests):
             if interest.wants(stream):
@@ -205,27 +245,40 @@ class Exchange:
         await _ask(peers, lambda peer: peer.admit(subscription))
         return subscription
 
-    async def detach(self, subscription: Subscription) -> None:
-        """Stop what comes to a queue; its reader ends when it has read all that was published before."""
-        self._local.remove(subscription)
-        for route in subscription.routes:
-            if route.holes_from is None:
-                route.leave()
-                _remove_sink(route.stream, route)
-        await _ask(self.network.delist(subscription), lambda peer: peer.dismiss(subscription))
+    async def detach(self, subscription: Subscription, *, at_once: bool = False) -> None:
+        """Stop what comes to a queue; its reader ends when it has read all that was published before.
+
+        Args:
+            subscription: which.
+            at_once: leave with the stores what has not come in yet.
+        """
+        if subscription in self._local:
+            self._local.remove(subscription)
+            for route in subscription.routes:
+                if route.holes_from is None:
+                    route.leave()
+                    _remove_sink(route.stream, route)
+            await _ask(self.network.delist(subscription), lambda peer: peer.dismiss(subscription))
+        if self._remote is not None:
+            if at_once:
+                await self._remote.leave(subscription.inlets)
+            else:
+                self._remote.detach(subscription.inlets)
         self._detached.append(subscription)
         if not self._inbound.is_busy:
             self._check_arrived()
 
     def _check_arrived(self) -> None:
         for subscription in self._detached[:]:
-            if all(route.has_arrived for route in subscription.routes):
+            if subscription.has_arrived:
                 self._detached.remove(subscription)
                 subscription.arrived.set()
                 subscription.queue.end()
 
     async def settle(self, subscription: Subscription) -> None:
         """The reader of a detached subscription is done: drop what it left, keep its books, forget the rest."""
+        if self._remote is not None:
+            await self._remote.leave(subscription.inlets)
         subscription.queue.close()
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT):
@@ -284,15 +337,24 @@ class Exchange:
         """One more bus uses this exchange."""
         self._users += 1
 
-    async def release(self) -> None:
-        """One bus less; the last one closes the exchange."""
+    def begin(self, name: str, epoch: int) -> None:
+        """A service instance publishes here."""
+        if self._remote is not None:
+            self._remote.begin(name, epoch)
+
+    async def release(self, *, wait: bool) -> None:
+        """One bus less; the last one closes the exchange.
+
+        Args:
+            wait: until what was published is kept, and read from the own store.
+        """
         self._users -= 1
         if self._users:
             return
         try:
-            await self.flushed()
+            await self._close_flushed(wait=wait)
             for subscription in list(self._subscriptions):
-                await self.detach(subscription)
+                await self.detach(subscription, at_once=True)
                 await self.settle(subscription)
         finally:
             self.network.left(self)
@@ -300,15 +362,28 @@ class Exchange:
                 link.close()
             if self._receiver is not None:
                 await self._receiver.aclose()
+            if self._remote is not None:
+                await self._remote.aclose()
+
+    async def readers_there(self, names: Iterable[str], seconds: float) -> frozenset[str]:
+        """Wait until these readers in other processes have joined; those that have not in time."""
+        return frozenset() if self._remote is None else await self._remote.readers_there(frozenset(names), seconds)
+
+    async def _close_flushed(self, *, wait: bool) -> None:
+        if self._remote is None:
+            await self.flushed()
+        elif wait:
+            await self._remote.settle()
 
     def ledger(self) -> Ledger:
         """The books of this event loop."""
         open_routes = [entry for subscription in self._subscriptions for entry in _entries(subscription)]
-        return Ledger(
+        books = Ledger(
             streams=tuple(stream.entry() for stream in self._streams),
             routes=(*self._closed_routes.values(), *open_routes),
             frames_refused=self._inbound.refused.frozen(),
         )
+        return books if self._remote is None else books + self._remote.ledger()
 
 
 def _remove_sink(stream: Stream, sink: Sink) -> None:
@@ -317,7 +392,8 @@ def _remove_sink(stream: Stream, sink: Sink) -> None:
 
 def _entries(subscription: Subscription) -> list[RouteEntry]:
     queued = subscription.queue.queued_by_route()
-    return [route.entry(queued[route]) for route in list(subscription.routes)]
+    local = [route.entry(queued[route]) for route in list(subscription.routes)]
+    return local + entries(subscription.inlets, queued)
 
 
 def _merged(first: RouteEntry, second: RouteEntry) -> RouteEntry:

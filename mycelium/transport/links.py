@@ -1,4 +1,4 @@
-"""From one thread to another: messages of a stream leave in frames and come out as items again.
+"""Beyond the own event loop: messages of a stream leave in frames and come out as items again.
 
 Coalescing is adaptive. A message published while nothing is under way leaves at once, alone. What is
 published later in the same turn of the event loop, or while the socket is full, is gathered and leaves
@@ -8,12 +8,14 @@ together at the end of the turn or as soon as there is room. Nothing waits for a
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import structlog
 
+from mycelium.core.delivery.frames import Frame, StreamKey
 from mycelium.core.envelope import Envelope, decode_frame, encode_frame, source_id
 from mycelium.core.errors import ContractError, WireError
 from mycelium.core.ledger import Cause, Tally
@@ -32,16 +34,11 @@ MAX_GATHERED = 4 * MAX_COALESCED
 """Messages of one stream that wait for a full socket before its publisher has to wait."""
 
 
-class Link:
-    """What one event loop sends to another: one socket, one :class:`LinkSink` per stream.
+class Link(ABC):
+    """What one event loop sends to another place, with one :class:`LinkSink` per stream."""
 
-    Args:
-        sender: makes the socket, given what to call when there is room again.
-    """
-
-    def __init__(self, sender: Callable[[Callable[[], None]], FrameSender]) -> None:
+    def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._sender = sender(self._room)
         self._gathering: dict[LinkSink, None] = {}  # a set that keeps its order
         self._turn_is_open = False
         self._full = False
@@ -52,9 +49,17 @@ class Link:
         """Whether a message may leave at once: nothing of this turn is under way and the socket has room."""
         return not self._turn_is_open and not self._full
 
-    def send(self, frame: bytes) -> bool:
-        """Hand a frame to the socket; False if it is full."""
-        if self._full or not self._sender.send(frame):
+    @abstractmethod
+    def hand_over(self, frame: Frame, type_id: int) -> bool:
+        """Hand a frame to whoever carries it; False if there is no room for it now."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of what carries the frames."""
+
+    def send(self, frame: Frame, type_id: int) -> bool:
+        """Hand a frame over; False if there is no room, and :meth:`room` will be called."""
+        if self._full or not self.hand_over(frame, type_id):
             self._full = True
             return False
         if not self._turn_is_open:
@@ -73,7 +78,8 @@ class Link:
         self._turn_is_open = False
         self._flush()
 
-    def _room(self) -> None:
+    def room(self) -> None:
+        """There may be room again."""
         self._full = False
         self._flush()
 
@@ -82,18 +88,43 @@ class Link:
             sink = next(iter(self._gathering))
             if sink.flush():
                 self._gathering.pop(sink, None)
-        if not self._gathering:
+        self.settle()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether everything has left."""
+        return not self._gathering
+
+    def settle(self) -> None:
+        """Let those go on who wait until everything has left, if it has."""
+        if self._idle and self.is_idle:
             idle, self._idle = self._idle, []
             for waiter in idle:
                 if not waiter.done():
                     waiter.set_result(None)
 
     async def flushed(self) -> None:
-        """Return when everything gathered so far has been handed to the socket."""
-        if self._gathering:
+        """Return when everything has left."""
+        if not self.is_idle:
             waiter: asyncio.Future[None] = self._loop.create_future()
             self._idle.append(waiter)
             await waiter
+
+
+class ThreadLink(Link):
+    """What one event loop sends to another one in the same process.
+
+    Args:
+        sender: makes the socket, given what to call when there is room again.
+    """
+
+    def __init__(self, sender: Callable[[Callable[[], None]], FrameSender]) -> None:
+        super().__init__()
+        self._sender = sender(self.room)
+
+    def hand_over(self, frame: Frame, type_id: int) -> bool:  # noqa: ARG002 - the frame says it, too
+        """See :class:`Link`."""
+        return self._sender.send(frame.data)
 
     def close(self) -> None:
         """Close the socket."""
@@ -101,15 +132,25 @@ class Link:
 
 
 class LinkSink:
-    """The sink of one stream towards one other event loop."""
+    """The sink of one stream towards one other place.
 
-    __slots__ = ("_codec", "_first", "_holes", "_link", "_messages", "_published", "_source", "_stream", "_waiting")
+    Args:
+        link: what carries its frames.
+        stream: whose messages.
+        codec: of its contract.
+        gathers: whether messages of one turn may leave together. If not, each has left when :meth:`put` returns.
+    """
 
-    def __init__(self, link: Link, stream: Stream, codec: PayloadCodec[Any]) -> None:
+    __slots__ = (
+        "_codec", "_first", "_gathers", "_holes", "_key", "_link", "_messages", "_published", "_stream", "_waiting",
+    )  # fmt: skip
+
+    def __init__(self, link: Link, stream: Stream, codec: PayloadCodec[Any], *, gathers: bool = True) -> None:
         self._link = link
         self._stream = stream
         self._codec = codec
-        self._source = source_id(stream.id.source_name)
+        self._gathers = gathers
+        self._key = StreamKey(source_id(stream.id.source_name), stream.id.epoch, stream.id.topic)
         self._messages: list[Message] = []
         self._first = 0
         self._published = 0
@@ -132,7 +173,7 @@ class LinkSink:
         elif sequence != self._first + len(messages):
             return False  # a hole: what is gathered must leave before it, in a frame of its own
         messages.append(message)
-        if self._link.is_free:
+        if self._link.is_free or not self._gathers:
             self.flush()
         if messages:
             self._link.gather(self)
@@ -163,7 +204,7 @@ class LinkSink:
             batch = self._messages[:MAX_COALESCED]
             frame = self._frame(batch)
             if frame is not None:
-                if not self._link.send(frame):
+                if not self._link.send(frame, self._stream.contract.type_id):
                     return False
                 if self._holes:  # the frame's own sequence reveals those before it
                     self._holes = {hole: why for hole, why in self._holes.items() if hole > self._first}
@@ -183,22 +224,23 @@ class LinkSink:
             self._messages.append(message)
             self._waiting.popleft().admitted()
 
-    def _frame(self, batch: list[Message]) -> bytes | None:
+    def _frame(self, batch: list[Message]) -> Frame | None:
         """The frame for a batch. Halved where it would be too large; None for one message that cannot travel."""
         stream = self._stream
         try:
-            return encode_frame(
+            data = encode_frame(
                 Envelope(
                     topic=stream.id.topic,
                     type_id=stream.contract.type_id,
                     count=len(batch),
-                    source=self._source,
+                    source=self._key.source,
                     epoch=stream.id.epoch,
                     sequence=self._first,
                     published=self._published,
                     payload=self._codec.encode(batch),
                 )
             )
+            return Frame(self._key, self._first, len(batch), data)
         except ContractError as error:
             if len(batch) > 1:
                 del batch[len(batch) // 2 :]

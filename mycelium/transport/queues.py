@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from mycelium.core.errors import QueueFullError
 from mycelium.core.ledger import Cause
@@ -28,15 +28,18 @@ class BoundedQueue:
         capacity: messages, at least 1.
     """
 
-    __slots__ = ("_closed", "_ended", "_getter", "_waiting", "capacity", "items", "name")
+    __slots__ = ("_closed", "_ended", "_failure", "_getter", "_waiting", "capacity", "in_hand", "items", "name")
     policy = QueuePolicy.BLOCK
 
     def __init__(self, name: str, capacity: int) -> None:
         self.name: str = name
         self.capacity: int = capacity
         self.items: deque[Item] = deque()
+        self.in_hand: Sequence[Item] = ()
+        """What the reader has taken last. It is done with these when it comes for more."""
         self._waiting: deque[Waiting] = deque()
         self._getter: asyncio.Future[None] | None = None
+        self._failure: Exception | None = None
         self._ended = False
         self._closed = False
 
@@ -81,6 +84,7 @@ class BoundedQueue:
     def take(self) -> Item:
         """The oldest item. Only when there is one."""
         item = self.items.popleft()
+        self.in_hand = (item,)
         if self._waiting:
             self._admit()
         return item
@@ -93,6 +97,7 @@ class BoundedQueue:
             items.clear()
         else:
             taken = [items.popleft() for _ in range(limit)]
+        self.in_hand = taken
         if self._waiting:
             self._admit()
         return taken
@@ -109,8 +114,12 @@ class BoundedQueue:
 
         Raises:
             QueueFullError: policy ``error``, at the place where messages are missing.
+            PathError: the reader may not go on, see :meth:`fail`.
         """
         while not self.items:
+            self.in_hand = ()
+            if self._failure is not None:
+                raise self._failure
             if self._ended:
                 return False
             if self._getter is not None:
@@ -131,6 +140,12 @@ class BoundedQueue:
         self._ended = True
         self._wake()
 
+    def fail(self, error: Exception) -> None:
+        """The reader may not go on: what is queued is dropped, counted, and it meets ``error``."""
+        self._failure = error
+        self.close()
+        self.discard()
+
     def close(self) -> None:
         """Take nothing more: what comes now, and publishers that wait, are counted as dropped."""
         self._ended = self._closed = True
@@ -140,10 +155,17 @@ class BoundedQueue:
             waiting.admitted()
         self._wake()
 
+    def unfinished(self) -> Iterator[Item]:
+        """What the reader is not done with: what it has in hand, what is queued, what waits for room. In this order."""
+        yield from self.in_hand
+        yield from self._all_items()
+        yield from (waiting.message for waiting in self._waiting)
+
     def discard(self) -> None:
         """Drop what is still queued, counted."""
         for item in self.take_all(len(self.items)):
             item.route.dropped.add(Cause.CLOSED)
+        self.in_hand = ()
 
     def __len__(self) -> int:
         return len(self.items)
@@ -242,11 +264,14 @@ class LatestQueue(BoundedQueue):
 
     def take(self) -> Item:
         """The newest item of the topic that has waited longest."""
-        return self._newest.pop(self.items.popleft().route.stream.id.topic)
+        item = self._newest.pop(self.items.popleft().route.stream.id.topic)
+        self.in_hand = (item,)
+        return item
 
     def take_all(self, limit: int) -> list[Item]:
         """Up to ``limit`` items, one per topic."""
-        return [self.take() for _ in range(min(limit, len(self.items)))]
+        self.in_hand = taken = [self.take() for _ in range(min(limit, len(self.items)))]
+        return taken
 
     def _all_items(self) -> Iterator[Item]:
         return iter(self._newest.values())

@@ -9,7 +9,9 @@ operation until EAGAIN before they wait, and look again after every send.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
+from typing import Any
 
 import structlog
 import zmq
@@ -25,6 +27,22 @@ HIGH_WATER_MARK = 1000
 # a burst holds the loop for half a millisecond.
 BURST = 256
 
+
+MAX_MESSAGE = 2 << 20
+"""Bytes of one message, above which libzmq closes the connection: the largest frame, and what is around it."""
+
+_COMMON_OPTIONS: Mapping[int, int] = {
+    zmq.MAXMSGSIZE: MAX_MESSAGE,
+    # A peer that is gone without a word is noticed within some seconds.
+    zmq.HEARTBEAT_IVL: 1_000,
+    zmq.HEARTBEAT_TIMEOUT: 4_000,
+    zmq.HEARTBEAT_TTL: 4_000,
+    zmq.HANDSHAKE_IVL: 4_000,
+    zmq.CONNECT_TIMEOUT: 3_000,
+    zmq.RECONNECT_IVL: 50,
+    zmq.RECONNECT_IVL_MAX: 1_000,
+    zmq.LINGER: 0,
+}
 
 Context = zmq.Context[zmq.Socket[bytes]]
 
@@ -144,3 +162,153 @@ class FrameReceiver:
         await asyncio.gather(self._task, return_exceptions=True)
         self._loop.remove_reader(self._descriptor)
         self._socket.close(linger=0)
+
+
+class Port:
+    """A socket that both sends and receives: never waits, hands what comes in to one function, a burst at a time.
+
+    Args:
+        kind: the socket's type, such as ``zmq.ROUTER``.
+        on_burst: takes what has come, up to :data:`BURST` frames; lists of parts from a ROUTER.
+        on_each: sees each of them at once, before the next one is received.
+        on_room: called when there may be room again after :meth:`send` said False.
+        options: integer options of libzmq, set before the socket is bound or connected.
+    """
+
+    def __init__(
+        self,
+        kind: int,
+        on_burst: Callable[[list[Any]], None],
+        *,
+        on_each: Callable[[Any], None] | None = None,
+        on_room: Callable[[], None] = lambda: None,
+        options: Mapping[int, int] = MappingProxyType({}),
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._socket = shared_context().socket(kind)
+        for option, value in [*_COMMON_OPTIONS.items(), *options.items()]:
+            self._socket.setsockopt(option, value)
+        self._receive: Callable[[int], Any] = self._socket.recv_multipart if kind == zmq.ROUTER else self._socket.recv
+        self._on_burst = on_burst
+        self._on_each = on_each
+        self._on_room = on_room
+        self._endpoint = ""
+        self._paused = False
+        self._closed = False
+        self._full = False
+        self._look_is_due = False
+        self._descriptor = self._socket.fileno()
+        self._loop.add_reader(self._descriptor, self._look)
+
+    def bind(self, endpoint: str) -> None:
+        """Bind it.
+
+        Raises:
+            PathError: the endpoint is taken or not grammatical.
+        """
+        self._endpoint = endpoint
+        try:
+            self._socket.bind(endpoint)
+        except zmq.ZMQError as error:
+            raise PathError(endpoint, f"cannot bind: {error}") from None
+        self._look_soon()
+
+    def connect(self, endpoint: str) -> None:
+        """Connect it, now and again whenever the connection breaks.
+
+        Raises:
+            PathError: the endpoint is not grammatical.
+        """
+        self._endpoint = endpoint
+        try:
+            self._socket.connect(endpoint)
+        except zmq.ZMQError as error:
+            raise PathError(endpoint, f"cannot connect: {error}") from None
+        self._look_soon()
+
+    def option(self, number: int, value: bytes) -> None:
+        """Set an option while the socket is in use: a subscription."""
+        self._socket.setsockopt(number, value)
+        self._look_soon()
+
+    def send(self, frame: bytes) -> bool:
+        """Hand a frame to libzmq; False if it has no room for it now."""
+        try:
+            self._socket.send(frame, zmq.DONTWAIT)
+        except zmq.Again:
+            self._full = True
+            return False
+        finally:
+            self._look_soon()
+        return True
+
+    def send_to(self, peer: bytes, data: bytes) -> bool:
+        """Hand a message for one peer of a ROUTER to libzmq; False if the peer is gone or has no room."""
+        try:
+            self._socket.send_multipart((peer, data), zmq.DONTWAIT)
+        except zmq.ZMQError as error:
+            if error.errno in (zmq.EHOSTUNREACH, zmq.EAGAIN):
+                return False
+            raise
+        finally:
+            self._look_soon()
+        return True
+
+    def pause(self) -> None:
+        """Receive nothing until :meth:`go_on`: what comes waits with libzmq, and then with its senders."""
+        self._paused = True
+
+    def go_on(self) -> None:
+        """Receive again."""
+        if self._paused:
+            self._paused = False
+            self._look_soon()
+
+    def _look_soon(self) -> None:
+        # Whatever was called may have taken the descriptor's signal: it must be looked again, once a turn.
+        if not self._look_is_due:
+            self._look_is_due = True
+            self._loop.call_soon(self._look)
+
+    def _look(self) -> None:
+        self._look_is_due = False
+        if self._closed:
+            return
+        events = int(self._socket.getsockopt(zmq.EVENTS))
+        if self._full and events & zmq.POLLOUT:
+            self._full = False
+            self._on_room()
+        if events & zmq.POLLIN and not self._paused and not self._closed:
+            self._drain()
+
+    def _drain(self) -> None:
+        burst: list[Any] = []
+        try:
+            for _ in range(BURST):
+                received = self._receive(zmq.DONTWAIT)
+                if self._on_each is not None:
+                    self._on_each(received)
+                burst.append(received)
+        except zmq.Again:
+            pass
+        else:
+            self._look_soon()
+        if burst:
+            try:
+                self._on_burst(burst)
+            except Exception:
+                # What bytes can cause is dealt with above us, so this is a fault of ours. It costs this burst,
+                # which is asked for again, and not all that come after it.
+                log.exception("a burst could not be handled", endpoint=self._endpoint)
+
+    def close(self, *, linger_ms: int = 0) -> None:
+        """Close it; for ``linger_ms`` libzmq goes on sending what it has taken."""
+        if not self._closed:
+            self._closed = True
+            self._loop.remove_reader(self._descriptor)
+            self._socket.close(linger=linger_ms)
+
+
+def dealer(on_burst: Callable[[list[Any]], None]) -> Port:
+    """The socket from which a client speaks to a store."""
+    return Port(zmq.DEALER, on_burst)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from mycelium.core.message import Contract
 from mycelium.core.topics import Pattern, TopicTrie
 from mycelium.transport.queues import BoundedQueue
 from mycelium.transport.streams import Route, Stream
+
+if TYPE_CHECKING:
+    from mycelium.transport.inlets import Inlet
 
 RouteKey = tuple[int, int, str, int]
 """(source, epoch, topic, type id): what a frame says about its stream."""
@@ -55,8 +58,20 @@ class Subscription:
     interests: tuple[Interest, ...]
     queue: BoundedQueue
     routes: list[Route] = field(default_factory=list)
+    inlets: list[Inlet] = field(default_factory=list)
+    """Its readers at stores."""
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when it is detached and all that was published for it before has come in."""
+
+    @property
+    def all_routes(self) -> list[Route]:
+        """Its routes, from whatever path."""
+        return [*self.routes, *(route for inlet in self.inlets for route in inlet.routes.values())]
+
+    @property
+    def has_arrived(self) -> bool:
+        """Whether everything has come in that was published before it was detached."""
+        return all(route.has_arrived for route in self.routes) and all(inlet.ended for inlet in self.inlets)
 
 
 Wish = tuple[Subscription, Interest]
@@ -76,6 +91,9 @@ class Wishes:
         self._held[subscription] = wishes
         for wish in wishes:
             self._tries[wish[1].contract.type_id].add(wish[1].pattern, wish)
+
+    def __contains__(self, subscription: Subscription) -> bool:
+        return subscription in self._held
 
     def remove(self, subscription: Subscription) -> None:
         """Take :meth:`add` back."""

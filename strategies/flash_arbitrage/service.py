@@ -1,20 +1,24 @@
-"""The strategy as a service: hands the bus's events to the engine and its signals to the bus."""
+"""The strategy as a service: hands the bus's events to the engine, block by block, and its signals to the bus."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import deque
 from dataclasses import asdict
 
-from contracts.market import PoolMetadata, PoolSync, SwapEvent
+from contracts.market import BlockClosed, PoolMetadata, PoolSync, SwapEvent
 from contracts.signals import ArbitrageSignal
 from mycelium.service import Service, ServiceContext, handles
-from strategies.flash_arbitrage.engine import Engine, Refusal
+from strategies.flash_arbitrage.blocks import Block, Blocks
+from strategies.flash_arbitrage.engine import Engine
 from strategies.flash_arbitrage.settings import FlashArbitrageSettings
 from strategies.flash_arbitrage.statistics import EngineStatistics
 
 
 class FlashArbitrage(Service[FlashArbitrageSettings]):
     """Publishes an :class:`ArbitrageSignal` for each profitable cycle that a swap has opened.
+
+    A block is worked through when all of it is there, so the signals and their order are the same however the topics
+    that the events travel on are interleaved, and whatever comes again.
 
     It never fails on what it is told: a state or a description that no pool can have is refused, counted under
     its cause and reported, and that pool is left alone until a good one arrives.
@@ -26,7 +30,9 @@ class FlashArbitrage(Service[FlashArbitrageSettings]):
 
     def __init__(self, settings: FlashArbitrageSettings, context: ServiceContext) -> None:
         super().__init__(settings, context)
+        self._blocks = Blocks(settings.max_waiting)
         self._engine = Engine(settings)
+        self._signals: deque[ArbitrageSignal] = deque()
 
     def statistics(self) -> EngineStatistics:
         """What the engine has counted so far."""
@@ -35,36 +41,67 @@ class FlashArbitrage(Service[FlashArbitrageSettings]):
     @handles(PoolMetadata)
     async def on_metadata(self, event: PoolMetadata) -> None:
         """Take in a pool."""
-        signals = self._engine.on_metadata(event)
-        self._book("pool_metadata", self._engine.take_refusals())
-        await self._publish_all(signals)
+        self._leave_out("pool_metadata", self._blocks.describe(event))
+        await self._work()
 
     @handles(PoolSync)
     async def on_sync(self, event: PoolSync) -> None:
-        """Take over a pool's state."""
-        stale = self._engine.stale
-        signals = self._engine.on_sync(event)
-        if self._engine.stale > stale:
-            self.intake("pool_state").ignore("older than the one held")
-        else:
-            self._book("pool_state", self._engine.take_refusals())
-        await self._publish_all(signals)
+        """Take in a pool's state."""
+        self._leave_out("market_event", self._blocks.add(event))
+        await self._work()
 
     @handles(SwapEvent)
     async def on_swap(self, event: SwapEvent) -> None:
-        """Look for profit."""
-        await self._publish_all(self._engine.on_swap(event))
+        """Take in a trade."""
+        self._leave_out("market_event", self._blocks.add(event))
+        await self._work()
+
+    @handles(BlockClosed)
+    async def on_block_closed(self, event: BlockClosed) -> None:
+        """Take in how much a block has."""
+        self._leave_out("block", self._blocks.close(event))
+        await self._work()
 
     async def stop(self) -> None:
-        """Leave the counters in the log."""
+        """Work through what has not become whole, and leave the counters in the log."""
+        await self._work(anyway=True)
         self.log.info("statistics", **asdict(self.statistics()))
 
-    def _book(self, intake: str, refusals: Sequence[Refusal]) -> None:
+    def _leave_out(self, intake: str, cause: str | None) -> None:
+        if cause is not None:
+            self.intake(intake).ignore(cause)
+
+    async def _work(self, *, anyway: bool = False) -> None:
+        """Work through the blocks whose turn it is. Called again after a failure, it goes on where it was."""
+        while True:
+            while self._signals:
+                await self.publish(self._signals[0])
+                self._signals.popleft()
+            block = self._blocks.take(anyway=anyway)
+            if block is None:
+                return
+            self._work_through(block)
+
+    def _work_through(self, block: Block) -> None:
+        if block.missing is None:
+            self.intake("block").accept()
+        else:
+            self.intake("block").refuse(
+                "incomplete_block", f"block {block.number}", f"worked through without {block.missing}"
+            )
+        for pool in block.pools:
+            self._engine.on_metadata(pool)
+        self._book("pool_metadata", len(block.pools))
+        for event in block.events:
+            if isinstance(event, SwapEvent):
+                self._signals.extend(self._engine.on_swap(event))
+            else:
+                self._engine.on_sync(event)
+        self._book("market_event", len(block.events))
+
+    def _book(self, intake: str, number: int) -> None:
+        refusals = self._engine.take_refusals()
         for refusal in refusals:
             self.intake(intake).refuse(*refusal)
-        if not refusals:
-            self.intake(intake).accept()
-
-    async def _publish_all(self, signals: Iterable[ArbitrageSignal]) -> None:
-        for signal in signals:
-            await self.publish(signal)
+        if number > len(refusals):
+            self.intake(intake).accept(number - len(refusals))

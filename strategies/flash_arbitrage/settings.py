@@ -49,10 +49,9 @@ class FlashArbitrageSettings(BaseModel):
     """Signals for one event, best first. They are alternatives: they share the pool that has just moved."""
     max_cycles_per_pool: Annotated[int, Field(ge=1)] = 2_000
     """Cycles that one event may make us look at; at 0.05 µs each this bounds the time of an event."""
-    max_waiting_per_pool: Annotated[int, Field(ge=1)] = 64
-    """Swaps of one pool that may wait for the state they belong to, before the oldest is given up."""
-    max_unknown_pools: Annotated[int, Field(ge=1)] = 4_096
-    """Pools without metadata whose latest state is kept for when it comes."""
+    max_waiting: Annotated[int, Field(ge=1)] = 65_536
+    """Messages that may wait for the rest of their block, before it is worked through without. At some 0.6 kB each this
+    bounds the memory; chosen by us: many times what one topic falls behind another while a hole is repaired."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -6,7 +6,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from strategies.flash_arbitrage.graph import CycleGraph
-from strategies.flash_arbitrage.pending import Pending
 
 
 @dataclass(frozen=True)
@@ -40,14 +39,8 @@ class EngineStatistics:
     over_limit: int
     """Sized and profitable, but not among the best of their event."""
     signals: int
-    stale: int
-    """States older than the one held."""
-    waiting: int
-    """Swaps whose state has not come yet."""
-    swaps_given_up: int
-    """Swaps for which there was no room to wait."""
-    states_given_up: int
-    """States of unknown pools for which there was no room."""
+    left_out: int
+    """States and swaps of pools that are not described, and swaps without the state that follows from them."""
     refused: tuple[tuple[str, int], ...]
     """Impossible states and descriptions by cause, in alphabetical order."""
 
@@ -66,11 +59,11 @@ class Counters:
     below_minimum: int = 0
     over_limit: int = 0
     signals: int = 0
-    stale: int = 0
+    left_out: int = 0
     refused: Counter[str] = field(default_factory=Counter)
 
-    def frozen(self, graph: CycleGraph, pending: Pending) -> EngineStatistics:
-        """Their values now, with those that graph and stores hold."""
+    def frozen(self, graph: CycleGraph) -> EngineStatistics:
+        """Their values now, with those that the graph holds."""
         return EngineStatistics(
             events=self.events,
             pools=len(graph),
@@ -85,9 +78,6 @@ class Counters:
             below_minimum=self.below_minimum,
             over_limit=self.over_limit,
             signals=self.signals,
-            stale=self.stale,
-            waiting=pending.waiting,
-            swaps_given_up=pending.swaps_given_up,
-            states_given_up=pending.states_given_up,
+            left_out=self.left_out,
             refused=tuple(sorted(self.refused.items())),
         )

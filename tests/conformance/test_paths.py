@@ -6,11 +6,21 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from mycelium.testing.conformance import CHECKS
-from mycelium.testing.paths import INPROC, LOCAL, Path
+from mycelium.testing.conformance import CHECKS, STORE_CHECKS
+from mycelium.testing.paths import PATHS, Path
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
-@pytest.mark.parametrize("path", [LOCAL, INPROC], ids=lambda path: path.name)
+def _name(value: object) -> str:
+    return value.name if isinstance(value, Path) else value.__name__.removeprefix("check_")  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=_name)
+@pytest.mark.parametrize("path", PATHS, ids=_name)
 async def test_path(path: Path, check: Callable[[Path], Awaitable[None]]) -> None:
+    await check(path)
+
+
+@pytest.mark.parametrize("check", STORE_CHECKS, ids=_name)
+@pytest.mark.parametrize("path", [path for path in PATHS if path.keeps], ids=_name)
+async def test_path_with_a_store(path: Path, check: Callable[[Path], Awaitable[None]]) -> None:
     await check(path)

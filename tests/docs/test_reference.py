@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import json
 import re
 import tomllib
@@ -18,7 +19,7 @@ import mycelium
 from adapters.polygon.settings import PolygonSettings
 from adapters.report.service import ReportSettings
 from mycelium.core.envelope import HEADER_BYTES
-from mycelium.topology.model import Bundle, Deployment, InterBundle, Logging
+from mycelium.topology.model import Broker, BrokerTopics, Bundle, Deployment, InterBundle, Logging, ServiceDelivery
 from strategies.flash_arbitrage.settings import FlashArbitrageSettings
 from tests.docs import command_line
 from tests.docs.pages import DOCS, FRAGMENTS, REPOSITORY
@@ -28,6 +29,9 @@ MODELS: dict[str, type[BaseModel]] = {
     "deployment": Deployment,
     "inter_bundle": InterBundle,
     "bundles": Bundle,
+    "broker": Broker,
+    "broker.topics": BrokerTopics,
+    "delivery.service": ServiceDelivery,
     "logging": Logging,
     "services.polygon_adapter": PolygonSettings,
     "services.flash_arbitrage": FlashArbitrageSettings,
@@ -46,6 +50,10 @@ def test_command_line_is_fresh() -> None:
 def _shown(value: Any) -> str:
     if isinstance(value, tuple | list):
         return f"[{', '.join(_shown(item) for item in value)}]"
+    if isinstance(value, enum.Enum):
+        return _shown(value.value)
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, str | bytes | Path):
         return '"' + str(value) + '"'
     return repr(value)

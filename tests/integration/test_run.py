@@ -70,6 +70,28 @@ def test_one_service_runs_alone(small_system: SmallSystem) -> None:
     assert figures["ledger"]["unread"] == 25
 
 
+@pytest.mark.parametrize(
+    ("mode", "arguments", "complaint"),
+    [
+        ("bundled", [], "mode 'bundled' runs each bundle in a process of its own; name one: all, rest"),
+        ("distributed", [], "mode 'distributed' runs each bundle in a process of its own; name one: all, rest"),
+        ("bundled", ["--bundle", "some"], "all.toml: bundles = 'some': has no such bundle; those are all, rest"),
+        ("bundled", ["pinger", "--bundle", "all"], "a service is named already; leave one of them out"),
+        ("monolith", ["--bundle", "all"], "mode 'monolith' runs all bundles in one process; leave --bundle out"),
+    ],
+)
+def test_which_bundle_a_process_runs_is_said_where_it_must_be(
+    small_system: SmallSystem, mode: str, arguments: list[str], complaint: str
+) -> None:
+    rest = '["pinger"]\n[[bundles]]\nname = "rest"\nservices = ["ponger"]\n[broker]'
+    small_system.change(small_system.topology, '["pinger", "ponger"]', rest)
+    small_system.change(small_system.topology, '"monolith"', f'"{mode}"')
+    result = mycelium("run", "-c", small_system.topology, *arguments, environment={"COLUMNS": "200"})
+    assert result.returncode == 2
+    assert complaint in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_a_signal_drains_and_loses_nothing(small_system: SmallSystem, number: signal.Signals, code: int) -> None:
     small_system.change(small_system.topology, "how_many = 25", "how_many = 1_000_000_000")
@@ -159,7 +181,7 @@ def test_what_a_user_got_wrong_is_one_sentence_and_exit_code_2(
 
 MALFORMED = {
     "topology": ("topology", 'mode = "monolith"', "mode = ", "is not TOML"),
-    "mode": ("topology", "monolith", "distributed", "'bundled' and 'distributed' are not built yet"),
+    "mode": ("topology", "monolith", "clustered", "should be 'monolith', 'bundled' or 'distributed'"),
     "spec": ("spec", "system: test", "system: [", "is not YAML"),
     "setting": ("topology", "how_many = 25", "how_many = -x", "is not TOML"),
     "setting's value": ("topology", "how_many = 25", 'how_many = "x"', "services.pinger.how_many = 'x'"),

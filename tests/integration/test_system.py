@@ -275,7 +275,7 @@ def test_a_service_cannot_publish_what_it_does_not_declare(copy: Path) -> None:
     service = copy / "strategies" / "flash_arbitrage" / "service.py"
     plant(
         service,
-        "await self._publish_all(self._engine.on_swap(event))",
+        '"""Take in a trade."""',
         "await self.publish(event)",
     )
     plant(service, "@handles(SwapEvent)", "@handles(SwapEvent, retry=__import__('mycelium').Retry(attempts=1))")

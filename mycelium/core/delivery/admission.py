@@ -6,11 +6,15 @@ stream                 frame                               verdict              
 known                  follows the last one                ``ACCEPT``             keep, forward, confirm
 known                  ends at or before the last one      ``DUPLICATE``          confirm again
 known                  begins beyond the next one          :class:`Missing`       ask to go back
+known                  begins at its base, beyond          ``ACCEPT``             keep, forward, confirm
 known                  holds old and new messages          ``OVERLAP``            refuse, count
 not known              begins with 1, or at its base       ``ACCEPT``             keep, forward, confirm
 not known              otherwise                           ``UNKNOWN``            ask for the base
 older than its source  any                                 ``STALE``              refuse, count
 =====================  ==================================  =====================  ==========================
+
+A base beyond the next one says that the publisher cannot go back so far: what was confirmed is gone with the disk
+that held it. The stream goes on with a hole, which its readers are told of.
 
 "Older than its source" is a frame of a former incarnation on a topic on which a newer one has begun. A publisher
 with an outbox sends what its former incarnation left before it begins anew, so this does not happen to it.
@@ -65,8 +69,8 @@ class Admission:
         self._newest[place] = max(stream.epoch, self._newest.get(place, -1))
 
     def announce(self, stream: StreamKey, base: int) -> None:
-        """A publisher says from which sequence on it can send a stream. Counts for streams that are not known."""
-        if stream not in self._last:
+        """A publisher says from which sequence on it can send a stream."""
+        if base > self._last.get(stream, 0) + 1:
             self._bases[stream] = base
 
     def judge(self, frame: Frame) -> Judgement:
@@ -78,13 +82,15 @@ class Admission:
                 return Entrance.STALE if self._is_stale(stream) else Entrance.ACCEPT
             if frame.last <= last:
                 return Entrance.DUPLICATE
-            return Missing(last + 1) if frame.sequence > last else Entrance.OVERLAP
+            if frame.sequence <= last:
+                return Entrance.OVERLAP
+            return Entrance.ACCEPT if frame.sequence == self._bases.get(stream) else Missing(last + 1)
         if self._is_stale(stream):
             return Entrance.STALE
-        base = self._bases.get(stream, 1)
-        if frame.sequence == base:
+        base = self._bases.get(stream)
+        if frame.sequence == (base or 1):
             return Entrance.ACCEPT
-        return Missing(base) if stream in self._bases else Entrance.UNKNOWN
+        return Entrance.UNKNOWN if base is None else Missing(base)
 
     def _is_stale(self, stream: StreamKey) -> bool:
         return stream.epoch < self._newest.get((stream.source, stream.topic), -1)

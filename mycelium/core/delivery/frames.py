@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -28,13 +28,13 @@ class Frame(msgspec.Struct, frozen=True, gc=False):
         stream: whose messages.
         sequence: of the first message, from 1.
         count: how many messages, from 1; they follow without holes.
-        data: all bytes of the frame.
+        data: all bytes of the frame; at a reader, what it has made of them.
     """
 
     stream: StreamKey
     sequence: int
     count: int
-    data: bytes
+    data: Any
 
     @property
     def last(self) -> int:
@@ -54,3 +54,24 @@ class Watermark(msgspec.Struct, frozen=True, gc=False):
     stream: StreamKey
     first: int
     last: int
+
+
+class Account(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """How far a reader is with one stream: what it goes on from, and its side of the books.
+
+    Args:
+        joined: the last message before the first one that was for this reader.
+        cursor: the last message that the reader is done with.
+        delivered: how many of those since ``joined`` were handed to it.
+        dropped: how many were not, by cause.
+    """
+
+    joined: int
+    cursor: int
+    delivered: int
+    dropped: dict[str, int]
+
+    @property
+    def missing(self) -> int:
+        """Messages that are not accounted for. 0 in a balanced book."""
+        return self.cursor - self.joined - self.delivered - sum(self.dropped.values())

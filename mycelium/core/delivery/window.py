@@ -48,11 +48,12 @@ class PublisherWindow:
         return not self._frames
 
     def add(self, frame: Frame) -> None:
-        """Keep a frame that is being sent. It must follow the last one of its stream."""
+        """Keep a frame that is being sent. It comes after the last one of its stream, mostly at once: a publish that
+        was cancelled leaves a hole."""
         waiting = self._frames.get(frame.stream)
         if waiting is None:
             waiting = self._frames[frame.stream] = deque()
-        assert not waiting or frame.sequence == waiting[-1].last + 1, "a stream has no holes at its publisher"
+        assert not waiting or frame.sequence > waiting[-1].last, "a stream goes on at its publisher"
         waiting.append(frame)
         self.messages += frame.count
         self.bytes += len(frame.data)
@@ -73,10 +74,12 @@ class PublisherWindow:
         self.messages -= released
         return released
 
-    def base(self, stream: StreamKey) -> int | None:
-        """The oldest sequence of a stream that can still be sent; None if everything is confirmed."""
-        waiting = self._frames.get(stream)
-        return waiting[0].sequence if waiting else None
+    def base(self, stream: StreamKey, sequence: int = 0) -> int | None:
+        """The oldest sequence from ``sequence`` on that can still be sent; None if there is none."""
+        for frame in self._frames.get(stream, ()):
+            if frame.last >= sequence:
+                return max(frame.sequence, sequence)
+        return None
 
     def bases(self) -> dict[StreamKey, int]:
         """The base of every stream that has unconfirmed frames: what is told to a store after (re)connecting."""

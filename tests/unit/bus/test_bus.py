@@ -140,7 +140,7 @@ async def test_a_mailbox_keeps_the_order_over_classes() -> None:
         bus.mailbox([interest(Tick, name="m.tick"), interest(Tock, name="m.tock")], "m") as mailbox,
     ):
         for number in range(3):
-            await tock.publish(Tock("a", str(number)))
+            await tock.publish(Tock("b", str(number)))
             await tick.publish(Tick("a", number))
         got = [mailbox.receive_nowait() for _ in range(6)]
         assert [type(message).__name__ for message in got] == ["Tock", "Tick"] * 3

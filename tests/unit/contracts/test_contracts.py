@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.market import PoolMetadata, PoolSync, Protocol, SwapEvent, Token
+from contracts.market import BlockClosed, PoolMetadata, PoolSync, Protocol, SwapEvent, Token
 from contracts.signals import ArbitrageSignal, Hop
 from contracts.values import I256, U256, Address
 from mycelium.core.message import PayloadCodec, contract_of
@@ -60,6 +60,9 @@ MESSAGES: dict[type[Any], st.SearchStrategy[Any]] = {
         sqrt_price_x96=amounts,
         liquidity=amounts,
         tick=st.integers(-(2**23), 2**23 - 1),
+    ),
+    BlockClosed: st.builds(
+        BlockClosed, chain=numbers, block=numbers, timestamp=numbers, swaps=numbers, syncs=numbers, pools=numbers
     ),
     ArbitrageSignal: st.builds(
         ArbitrageSignal,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mycelium.core.delivery.frames import StreamKey
 from mycelium.core.envelope import Envelope, encode_frame
 from mycelium.journal import Entry, Journal, LmdbJournal, Record
 
@@ -24,7 +25,7 @@ def entry(
     """A real frame of ``count`` messages."""
     payload = bytes([0x90 + (count & 15)]) + sequence.to_bytes(8, "big") * (size // 8)
     frame = encode_frame(Envelope(topic, 100, count, source, epoch, sequence, at, payload))
-    return Entry(source, epoch, topic, sequence, count, at, frame)
+    return Entry(StreamKey(source, epoch, topic), sequence, count, at, frame)
 
 
 def everything(journal: Journal, *, at_once: int = ALL) -> list[Record]:
@@ -38,7 +39,7 @@ def everything(journal: Journal, *, at_once: int = ALL) -> list[Record]:
 
 
 def sample_store(directory: Path, *, batches: int = 24) -> None:
-    """A closed store: three streams, frames in pages and beyond a page, cursors."""
+    """A closed store: three streams, frames in pages and beyond a page, readers with accounts."""
     sequences = dict.fromkeys(TOPICS, 1)
     with_large = 9
     journal = LmdbJournal(directory)
@@ -51,5 +52,6 @@ def sample_store(directory: Path, *, batches: int = 24) -> None:
             entries.append(entry(sequences[topic], topic=topic, count=2, at=number, size=size))
             sequences[topic] += 2
         journal.append(entries)
-        journal.store_cursors({f"reader-{batch % 3}": batch})
+        accounts = {extent.stream: b"%d of %d" % (batch, extent.last) for extent in journal.streams()[: batch % 4]}
+        journal.store_accounts(f"reader-{batch % 3}", accounts)
     journal.close()

@@ -43,7 +43,7 @@ def run(*arguments: object, code: int = 0) -> Any:
 def test_check_of_a_sound_store(store: Path) -> None:
     said = run("check", store).stdout
     assert "72 frames with 144 messages" in said
-    assert "3 streams, 3 cursors" in said
+    assert "3 streams, 3 durable readers with 9 accounts" in said
     assert "positions 1 to 72, 0 skipped" in said
 
 

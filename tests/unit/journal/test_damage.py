@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from mycelium.core.delivery.frames import StreamKey
 from mycelium.core.topics import Pattern
 from mycelium.journal import (
     Durability,
@@ -36,13 +37,17 @@ def facts(directory: Path) -> Any:
     try:
         streams = []
         for mark in journal.streams():
-            key, start, found = (mark.source, mark.epoch, mark.topic), 1, []
-            while part := journal.read_stream(*key, start, limit=5, max_bytes=ALL):
+            start, found = 1, []
+            while part := journal.read_stream(mark.stream, start, limit=5, max_bytes=ALL):
                 found += part
                 start = start + 2 * len(part)
-            streams.append((mark, found, journal.latest(mark.topic)))
+            streams.append((mark, found, journal.latest(mark.stream.topic)))
         times = [journal.position_at(time) for time in range(0, journal.last_position + 2, 5)]
-        return everything(journal, at_once=10), streams, times, journal.cursors(), journal.last_position
+        extents = journal.streams()
+        starts = [journal.first_from(extent.stream, at) for extent in extents for at in range(0, 80, 9)]
+        accounts = {reader: journal.load_accounts(reader) for reader in journal.readers()}
+        known = [journal.knows_reader(f"reader-{number}") for number in range(4)]
+        return everything(journal, at_once=10), streams, (times, starts, known), accounts, journal.last_position
     finally:
         journal.close()
 
@@ -81,6 +86,11 @@ class Sample:
         data = bytearray(self.data)
         data[offset] ^= bits
         return self.with_data(bytes(data))
+
+    def without(self, frame: bytes) -> Path:
+        """A copy in which a frame is damaged, also where a page that is no longer in use has it."""
+        assert frame in self.data
+        return self.with_data(self.data.replace(frame, frame[:60] + bytes([frame[60] ^ 1]) + frame[61:]))
 
     def verdict(self, directory: Path) -> int:
         try:
@@ -128,7 +138,7 @@ def test_rubbish_behind_the_end_is_not_looked_at(sample: Sample) -> None:
 def test_a_damaged_record_is_named_and_read_around(sample: Sample) -> None:
     records = sample.facts[0]
     middle = records[len(records) // 2]
-    directory = sample.flipped(sample.data.rindex(middle.frame) + len(middle.frame) // 2, 1)
+    directory = sample.without(middle.frame)
     journal = LmdbJournal(directory)
     before = journal.read(0, limit=1000, max_bytes=ALL)
     assert before == records[: middle.position - 1]
@@ -137,6 +147,23 @@ def test_a_damaged_record_is_named_and_read_around(sample: Sample) -> None:
     assert caught.value.position == middle.position
     assert journal.read(middle.position, limit=1000, max_bytes=ALL) == records[middle.position :]
     journal.close()
+
+
+def test_accounts_in_the_place_of_others(sample: Sample) -> None:
+    """A garbled key: the reader that is meant must not pass for a new one."""
+    directory = sample.with_data(sample.data.replace(b"reader-1\0", b"reader-9\0"))
+    journal = LmdbJournal(directory)
+    asked: list[Callable[[], object]] = [
+        journal.readers,
+        lambda: journal.knows_reader("reader-1"),
+        lambda: journal.load_accounts("reader-1"),
+        lambda: journal.load_accounts("reader-9"),
+    ]
+    for ask in asked:
+        with pytest.raises(JournalDamagedError, match="that of reader 'reader-1' for stream [0-9] stands in its place"):
+            ask()
+    journal.close()
+    assert "reader-9" in check(directory).damage[0].what
 
 
 def test_an_older_snapshot_does_not_pass_for_the_newest(sample: Sample) -> None:
@@ -218,7 +245,7 @@ def test_salvage_of_a_sound_store(sample: Sample, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("what", ["a page", "meta pages", "the end"])
 def test_salvage_of_a_torn_store(sample: Sample, tmp_path: Path, what: str) -> None:
-    """Whatever the trees, all that is whole in the file is found, with its streams and cursors."""
+    """Whatever the trees, all that is whole in the file is found, with its streams and accounts."""
     data = bytearray(sample.data)
     if what == "a page":
         page = (torn(sample) / DATA).read_bytes()
@@ -235,7 +262,7 @@ def test_salvage_of_a_torn_store(sample: Sample, tmp_path: Path, what: str) -> N
     records = {record.position: record for record in sample.facts[0]}
     assert all(records[record.position] == record for record in found[0])
     assert len(found[0]) > len(records) * 0.6
-    assert {mark.topic for mark, _, _ in found[1]} <= {mark.topic for mark, _, _ in sample.facts[1]}
+    assert {mark.stream.topic for mark, _, _ in found[1]} <= {mark.stream.topic for mark, _, _ in sample.facts[1]}
     if what == "meta pages":
         assert found == sample.facts
 
@@ -243,13 +270,13 @@ def test_salvage_of_a_torn_store(sample: Sample, tmp_path: Path, what: str) -> N
 def test_salvage_reports_a_damaged_record(sample: Sample, tmp_path: Path) -> None:
     records = sample.facts[0]
     middle = records[len(records) // 2]
-    directory = sample.flipped(sample.data.rindex(middle.frame) + 60, 1)
+    directory = sample.without(middle.frame)
     report = salvage(directory, tmp_path / "new")
     assert [damage.position for damage in report.damage] == [middle.position]
     assert (report.frames, report.skipped_positions, report.missing_messages) == (len(records) - 1, 1, 2)
     journal = LmdbJournal(tmp_path / "new")
     assert everything(journal) == [record for record in records if record is not middle]
-    assert journal.cursors() == sample.facts[3]
+    assert {reader: journal.load_accounts(reader) for reader in journal.readers()} == sample.facts[3]
     assert journal.last_position == sample.facts[4]
     journal.close()
 
@@ -287,20 +314,20 @@ def test_what_retention_removed_of_an_emptied_stream_stays_removed(tmp_path: Pat
     report = salvage(tmp_path / "old", tmp_path / "new")
     assert (report.searched, report.frames) == (True, 8)
     journal = LmdbJournal(tmp_path / "new")
-    assert [mark.first_sequence for mark in journal.streams()] in ([1, 9], [9, 1])
-    assert journal.last_sequence(1, 7, TOPICS[0]) == 8
+    assert [mark.first for mark in journal.streams()] in ([1, 9], [9, 1])
+    assert journal.last_sequence(StreamKey(1, 7, TOPICS[0])) == 8
     journal.close()
 
 
 def lived_in(journal: LmdbJournal, dice: random.Random, times: range) -> None:
-    """Appends, cursors and trims, so that pages are freed and used again."""
+    """Appends, accounts and trims, so that pages are freed and used again."""
     for time in times:
-        sequences = {topic: journal.last_sequence(1, 7, topic) for topic in TOPICS}
+        sequences = {topic: journal.last_sequence(StreamKey(1, 7, topic)) for topic in TOPICS}
         batch = [
             entry(sequences[topic] + 1, topic=topic, at=time, size=dice.choice([40, 400, 3_000])) for topic in TOPICS
         ]
         journal.append(batch[: dice.randint(1, 3)])
-        journal.store_cursors({dice.choice("abc"): time})
+        journal.store_accounts(dice.choice("abc"), {journal.streams()[0].stream: b"%d" % time})
         if time % 3 == 0:
             journal.trim(time)
 

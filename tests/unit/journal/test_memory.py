@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from mycelium.core.delivery.frames import StreamKey
 from mycelium.core.errors import ClosedError
 from mycelium.core.topics import Pattern
 from mycelium.journal import Cause, JournalFullError, MemoryJournal, Retention, TopicRetention
@@ -52,7 +53,7 @@ def test_streams_are_forgotten() -> None:
     for number in range(50):
         journal.append([entry(1, epoch=number)])
     assert len(journal.streams()) == 7
-    assert [journal.last_sequence(1, epoch, TOPICS[0]) for epoch in (42, 43)] == [0, 1]
+    assert [journal.last_sequence(StreamKey(1, epoch, TOPICS[0])) for epoch in (42, 43)] == [0, 1]
     assert len(journal._shelves) == 7
 
 

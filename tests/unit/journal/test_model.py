@@ -15,11 +15,13 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from mycelium.core.delivery.frames import StreamKey
 from mycelium.core.topics import Pattern
 from mycelium.journal import (
     Cause,
     Durability,
     Entry,
+    Extent,
     Journal,
     JournalOrderError,
     LmdbJournal,
@@ -27,7 +29,6 @@ from mycelium.journal import (
     Record,
     Retention,
     TopicRetention,
-    Watermark,
 )
 from tests.unit.journal.frames import ALL, TOPICS, everything
 
@@ -41,8 +42,10 @@ RETENTION = Retention(
     keep_streams=3,
 )
 
-KEYS = [(source, epoch, topic) for source in (1, 2) for epoch in (10, 2**63) for topic in TOPICS]
-Key = tuple[int, int, str]
+KEYS = [StreamKey(source, epoch, topic) for source in (1, 2) for epoch in (10, 2**63) for topic in TOPICS]
+
+# Some begin like others: what is the end of a name?
+READERS = st.sampled_from(["a", "a\1", "ab", "é"])
 
 # Stream, messages skipped before it, messages in it, ns since the frame before, bytes.
 FRAMES = st.lists(
@@ -62,7 +65,7 @@ FRAMES = st.lists(
 class Row:
     position: int
     arrived: int
-    key: Key
+    key: StreamKey
     sequence: int
     count: int
     frame: bytes
@@ -80,8 +83,8 @@ class Model:
         self.rows: list[Row] = []
         self.last_position = 0
         self.last_arrived = 0
-        self.ends: dict[Key, tuple[int, int]] = {}
-        self.cursors: dict[str, int] = {}
+        self.ends: dict[StreamKey, tuple[int, int]] = {}
+        self.accounts: dict[str, dict[StreamKey, bytes]] = {}
         self.unreported: list[tuple[str, Row]] = []
 
     def append(self, entries: list[Entry]) -> None:
@@ -92,7 +95,7 @@ class Model:
         for each in entries:
             self.last_position += 1
             self.last_arrived = max(self.last_arrived, each.arrived_ns)
-            key = (each.source, each.epoch, each.topic)
+            key = each.stream
             row = Row(self.last_position, self.last_arrived, key, each.sequence, each.count, each.frame)
             self.rows.append(row)
             self.ends[key] = (each.sequence + each.count - 1, self.last_position)
@@ -106,7 +109,7 @@ class Model:
         return taken
 
     def group(self, row: Row) -> int:
-        matching = (n for n, rule in enumerate(RETENTION.topics) if rule.pattern.matches(row.key[2]))
+        matching = (n for n, rule in enumerate(RETENTION.topics) if rule.pattern.matches(row.key.topic))
         return next(matching, -1)
 
     def trim(self, now: int, limit: int) -> list[tuple[str, Row]]:
@@ -136,12 +139,14 @@ class Model:
         empty = sorted((position, key) for key, (_, position) in self.ends.items() if key not in kept)
         for _, key in empty[: max(0, len(empty) - RETENTION.keep_streams)]:
             del self.ends[key]
+            for accounts in self.accounts.values():
+                accounts.pop(key, None)
 
-    def watermark(self, key: Key) -> Watermark:
+    def extent(self, key: StreamKey) -> Extent:
         rows = [row for row in self.rows if row.key == key]
         last, position = self.ends[key]
         first = rows[0].sequence if rows else last + 1
-        return Watermark(*key, first, last, position, sum(len(row.frame) for row in rows))
+        return Extent(key, first, last, position, sum(len(row.frame) for row in rows))
 
 
 class JournalMachine(RuleBasedStateMachine):
@@ -159,7 +164,7 @@ class JournalMachine(RuleBasedStateMachine):
         self.journal = self.open()
 
     @rule(frames=FRAMES)
-    def append(self, frames: list[tuple[Key, int, int, int, int]]) -> None:
+    def append(self, frames: list[tuple[StreamKey, int, int, int, int]]) -> None:
         entries: list[Entry] = []
         ends = {key: end for key, (end, _) in self.model.ends.items()}
         for key, skip, count, step, size in frames:
@@ -167,7 +172,7 @@ class JournalMachine(RuleBasedStateMachine):
             ends[key] = sequence + count - 1
             self.now = max(0, self.now + step)
             frame = f"{key} {sequence}".encode().ljust(size, b".")
-            entries.append(Entry(*key, sequence, count, self.now, frame))
+            entries.append(Entry(key, sequence, count, self.now, frame))
         self.model.append(entries)
         assert self.journal.append(entries) == self.model.last_position
 
@@ -182,8 +187,8 @@ class JournalMachine(RuleBasedStateMachine):
     def append_backwards(self, data: st.DataObject) -> None:
         key = data.draw(st.sampled_from(sorted(self.model.ends)))
         last = self.model.ends[key][0]
-        good = Entry(*key, last + 1, 1, self.now, b"good")
-        bad = Entry(*key, data.draw(st.integers(1, last + 1)), 1, self.now, b"bad")
+        good = Entry(key, last + 1, 1, self.now, b"good")
+        bad = Entry(key, data.draw(st.integers(1, last + 1)), 1, self.now, b"bad")
         with pytest.raises(JournalOrderError) as caught:
             self.journal.append([good, bad])
         assert (caught.value.sequence, caught.value.last_sequence) == (bad.sequence, last + 1)
@@ -199,9 +204,9 @@ class JournalMachine(RuleBasedStateMachine):
         limit=st.integers(1, 20),
         max_bytes=st.sampled_from([0, 50, 3_000, ALL]),
     )
-    def read_stream(self, key: Key, start: int, limit: int, max_bytes: int) -> None:
+    def read_stream(self, key: StreamKey, start: int, limit: int, max_bytes: int) -> None:
         rows = [row for row in self.model.rows if row.key == key and row.sequence + row.count > start]
-        found = self.journal.read_stream(*key, start, limit=limit, max_bytes=max_bytes)
+        found = self.journal.read_stream(key, start, limit=limit, max_bytes=max_bytes)
         assert found == self.model.read(rows, limit, max_bytes)
 
     @rule(time=st.integers(0, 300))
@@ -215,28 +220,40 @@ class JournalMachine(RuleBasedStateMachine):
         removed = self.model.trim(now, limit)
         trimmed = self.journal.trim(now, limit=limit)
         self.model.forget()
-        expected: dict[tuple[Any, ...], list[int]] = {}
+        expected: dict[tuple[str, StreamKey], list[int]] = {}
         for cause, row in self.model.unreported + removed:
-            sums = expected.setdefault((cause, *row.key), [0, 0, 0])
+            sums = expected.setdefault((cause, row.key), [0, 0, 0])
             for place, number in enumerate((1, row.count, len(row.frame))):
                 sums[place] += number
         self.model.unreported = []
-        found: dict[tuple[Any, ...], list[int]] = {}
+        found: dict[tuple[str, StreamKey], list[int]] = {}
         for each in trimmed.removals:
-            sums = found.setdefault((each.cause, each.source, each.epoch, each.topic), [0, 0, 0])
+            sums = found.setdefault((each.cause, each.stream), [0, 0, 0])
             for place, number in enumerate((each.frames, each.messages, each.frame_bytes)):
                 sums[place] += number
         assert found == expected
         if not trimmed.more:
             assert self.journal.trim(now).frames == 0
 
-    @rule(changes=st.dictionaries(st.sampled_from(["a", "b", "é"]), st.none() | st.integers(0, 2**64 - 1)))
-    def store_cursors(self, changes: dict[str, int | None]) -> None:
-        self.journal.store_cursors(changes)
-        for name, position in changes.items():
-            self.model.cursors.pop(name, None)
-            if position is not None:
-                self.model.cursors[name] = position
+    @rule(key=st.sampled_from(KEYS), position=st.integers(0, 80))
+    def first_from(self, key: StreamKey, position: int) -> None:
+        later = [row.sequence for row in self.model.rows if row.key == key and row.position >= position]
+        end = self.model.ends.get(key, (0, 0))[0]
+        assert self.journal.first_from(key, position) == (later[0] if later else end + 1)
+
+    @rule(reader=READERS, accounts=st.dictionaries(st.sampled_from(KEYS), st.binary(max_size=9)))
+    def store_accounts(self, reader: str, accounts: dict[StreamKey, bytes]) -> None:
+        known = {key: account for key, account in accounts.items() if key in self.model.ends}
+        if known != accounts:
+            with pytest.raises(ValueError, match="is not known"):
+                self.journal.store_accounts(reader, accounts)
+        self.journal.store_accounts(reader, known)
+        self.model.accounts.setdefault(reader, {}).update(known)
+
+    @rule(reader=READERS)
+    def forget_reader(self, reader: str) -> None:
+        self.journal.forget_reader(reader)
+        self.model.accounts.pop(reader, None)
 
     @rule()
     def reopen(self) -> None:
@@ -250,24 +267,25 @@ class JournalMachine(RuleBasedStateMachine):
         assert journal.last_position == journal.synced_position == model.last_position
         assert journal.first_position == (model.rows[0].position if model.rows else model.last_position + 1)
         assert everything(journal, at_once=7) == [row.record for row in model.rows]
-        assert sorted(journal.streams(), key=key_of) == sorted(map(model.watermark, model.ends), key=key_of)
+        assert {extent.stream: extent for extent in journal.streams()} == {key: model.extent(key) for key in model.ends}
         for key in KEYS:
-            assert journal.last_sequence(*key) == model.ends.get(key, (0, 0))[0]
+            assert journal.last_sequence(key) == model.ends.get(key, (0, 0))[0]
+            assert journal.extent(key) == (model.extent(key) if key in model.ends else None)
         for topic in TOPICS:
-            rows = [row for row in model.rows if row.key[2] == topic]
+            rows = [row for row in model.rows if row.key.topic == topic]
             assert journal.latest(topic) == (rows[-1].record if rows else None)
-        assert journal.cursors() == model.cursors
+        assert journal.readers() == sorted(model.accounts)
+        for reader in ("a", "a\1", "ab", "é", "nobody"):
+            assert journal.knows_reader(reader) == (reader in model.accounts)
+            assert journal.load_accounts(reader) == model.accounts.get(reader, {})
         statistics = journal.statistics()
         assert (statistics.frames, statistics.streams) == (len(model.rows), len(model.ends))
+        assert statistics.readers == len(model.accounts)
         assert statistics.frame_bytes == sum(len(row.frame) for row in model.rows)
 
     def teardown(self) -> None:
         if hasattr(self, "journal"):
             self.journal.close()
-
-
-def key_of(watermark: Watermark) -> Key:
-    return watermark.source, watermark.epoch, watermark.topic
 
 
 class MemoryMachine(JournalMachine):
@@ -336,7 +354,12 @@ def test_a_long_walk(machine: type[JournalMachine], seed: int) -> None:
             walk.read_stream(key, start, limit, max_bytes)
         for time in range(max(0, walk.now - 60), walk.now + 3):
             walk.position_at(time)
-        walk.store_cursors({dice.choice("ab"): dice.choice([None, after])})
+        for position in range(max(0, walk.model.last_position - 30), walk.model.last_position + 2):
+            walk.first_from(key, position)
+        if dice.random() < 0.5:
+            walk.store_accounts(dice.choice(["a", "ab", "é"]), {dice.choice(KEYS): b"%d" % after for _ in range(3)})
+        if dice.random() < 0.05:
+            walk.forget_reader(dice.choice(["a", "ab"]))
         if dice.random() < 0.3:
             walk.trim(dice.randint(0, 40), dice.choice([2, 1_000]))
         if dice.random() < 0.1:

@@ -7,20 +7,21 @@ from typing import Any
 
 import pytest
 
+from mycelium.core.delivery.frames import StreamKey
 from mycelium.journal.records import (
     MAGIC,
     BadValueError,
-    StoredCursor,
+    StoredAccount,
     StoredState,
     StoredStream,
     index_key,
-    pack_cursor,
+    pack_account,
     pack_index,
     pack_record,
     pack_state,
     pack_stream,
     sealed_values,
-    unpack_cursor,
+    unpack_account,
     unpack_index,
     unpack_index_key,
     unpack_record,
@@ -29,12 +30,12 @@ from mycelium.journal.records import (
 )
 
 TOP = (1 << 64) - 1
-STREAM = StoredStream(3, TOP, 5, 6, 7, 8, "market.quickswap.wmatic")
+STREAM = StoredStream(3, StreamKey(TOP, 5, "market.quickswap.wmatic"), 6, 7, 8)
 VALUES: list[tuple[bytes, Callable[[bytes], Any]]] = [
     (pack_record(TOP, 2, 3, 4, 5, TOP, b"frame"), unpack_record),
     (pack_record(1, 2, 3, 4, 5, 6, b""), unpack_record),
     (pack_stream(STREAM), unpack_stream),
-    (pack_cursor(StoredCursor("lecteur-é", TOP, 2)), unpack_cursor),
+    (pack_account(StoredAccount("lecteur-é", TOP >> 32, 3, b"account")), unpack_account),
     (pack_state(StoredState(1, 2, 3, 4, 5, 6)), unpack_state),
     (pack_index(index_key(1, 2), 3, 4, 5, 6), lambda value: unpack_index(index_key(1, 2), value)),
 ]
@@ -46,7 +47,8 @@ def test_values_come_back() -> None:
     assert (record.position, record.arrived_ns, record.transaction, record.stream) == (1, 2, 3, 4)
     assert (record.count, record.sequence, record.frame) == (5, 6, b"frame")
     assert unpack_stream(pack_stream(STREAM)) == STREAM
-    assert unpack_cursor(pack_cursor(StoredCursor("a", 1, 2))) == StoredCursor("a", 1, 2)
+    for account in (StoredAccount("é" * 64, 3, 4, bytes(1_024)), StoredAccount("a", 0, 4, b"")):
+        assert unpack_account(pack_account(account)) == account
     assert unpack_state(pack_state(StoredState(1, 2, 3, 4, 5, 6))) == StoredState(1, 2, 3, 4, 5, 6)
     assert unpack_index_key(index_key(9, TOP)) == (9, TOP)
 
@@ -82,11 +84,11 @@ def places(data: bytes) -> Iterator[int]:
 
 
 def test_values_are_found_in_rubbish() -> None:
-    inner = pack_cursor(StoredCursor("quoted", 1, 2))
+    inner = pack_account(StoredAccount("quoted", 1, 2, b"x"))
     outer = pack_record(1, 2, 3, 4, 5, 6, b"..." + inner + b"...")
     broken = bytearray(outer)
     broken[20] ^= 1
     data = MAGIC + b"r" + bytes(3) + outer + MAGIC + bytes(broken) + inner[:-1] + b"\0" + inner + MAGIC
     found = [(kind, bytes(value)) for _, kind, value in sealed_values(memoryview(data), places(data))]
     # What a record quotes is not read, unless the record itself is broken.
-    assert found == [(b"r", outer), (b"c", inner), (b"c", inner)]
+    assert found == [(b"r", outer), (b"a", inner), (b"a", inner)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mycelium.core.delivery.frames import Frame
 from mycelium.core.envelope import decode_frame
 from mycelium.core.message import PayloadCodec, contract_of
 from mycelium.testing.conformance import Tick
@@ -20,11 +21,12 @@ class Socket:
         self.room = 0
         self.sent: list[tuple[int, int]] = []
 
-    def send(self, frame: bytes) -> bool:
+    def send(self, frame: Frame, type_id: int) -> bool:
         if not self.room:
             return False
         self.room -= 1
-        envelope = decode_frame(frame)
+        envelope = decode_frame(frame.data)
+        assert (frame.sequence, frame.count, type_id) == (envelope.sequence, envelope.count, envelope.type_id)
         self.sent.append((envelope.sequence, envelope.count))
         return True
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,7 +18,7 @@ from adapters.polygon.logs import log_to_json
 from adapters.polygon.pools import OTHER_EVENTS
 from adapters.polygon.service import PolygonAdapter
 from adapters.polygon.settings import PolygonSettings
-from contracts.market import PoolMetadata, PoolSync, SwapEvent
+from contracts.market import BlockClosed, PoolMetadata, PoolSync, SwapEvent
 from contracts.values import Address
 from mycelium.bus.clock import SystemClock
 from mycelium.core.errors import ConfigError
@@ -46,6 +48,10 @@ class Listener(Service[NoSettings]):
     async def on_swap(self, message: SwapEvent) -> None:
         self.heard.append(message)
 
+    @handles(BlockClosed)
+    async def on_block_closed(self, message: BlockClosed) -> None:
+        self.heard.append(message)
+
 
 def play(source: Path, **settings: Any) -> tuple[list[Message], Outcome, list[Progress]]:
     """Run adapter and listener to the end."""
@@ -59,7 +65,27 @@ def play(source: Path, **settings: Any) -> tuple[list[Message], Outcome, list[Pr
     assert outcome.drained
     assert not outcome.failed
     assert outcome.ledger.balanced
+    assert_blocks_are_closed(Listener.heard)
     return list(Listener.heard), outcome, reports
+
+
+def assert_blocks_are_closed(heard: Sequence[Message]) -> None:
+    """Every event is of the block that is open, and every closing counts what has been heard."""
+    counts: Counter[type[Message]] = Counter()
+    pools, blocks = 0, [-1]
+    for message in heard:
+        match message:
+            case PoolMetadata():
+                pools += 1
+            case BlockClosed(block=block, swaps=swaps, syncs=syncs):
+                assert (swaps, syncs, message.pools) == (counts[SwapEvent], counts[PoolSync], pools)
+                blocks.append(block)
+                counts.clear()
+            case PoolSync() | SwapEvent():
+                assert message.block > blocks[-1]
+                counts[type(message)] += 1
+    assert not counts
+    assert blocks == sorted(set(blocks))
 
 
 def test_everything_of_a_capture_arrives_in_order(tmp_path: Path) -> None:
@@ -80,6 +106,11 @@ def test_everything_of_a_capture_arrives_in_order(tmp_path: Path) -> None:
         (PoolSync, 2, 0),
         (SwapEvent, 2, 0),
         (PoolSync, 3, 0),
+    ]
+    assert [m for m in heard if isinstance(m, BlockClosed)] == [
+        BlockClosed(137, 1, 1_700_000_000, swaps=1, syncs=1, pools=2),
+        BlockClosed(137, 2, 1_700_000_000, swaps=1, syncs=1, pools=2),
+        BlockClosed(137, 3, 1_700_000_000, swaps=0, syncs=1, pools=2),
     ]
     (intake,) = outcome.ledger.intakes
     assert (intake.read, intake.accepted, dict(intake.ignored)) == (5, 4, {"not_a_market_event": 1})
@@ -127,6 +158,50 @@ def test_every_cause_is_counted_and_the_rest_arrives(tmp_path: Path) -> None:
         "truncated_capture": 1,
     }
     assert intake.read == 11
+
+
+def test_a_log_that_does_not_count_closes_no_block(tmp_path: Path) -> None:
+    path = tmp_path / "c.jsonl.gz"
+    logs = [
+        samples.v2_sync(1, 1, block=5, index=0),
+        msgspec.structs.replace(samples.v2_sync(2, 2, block=6, index=0), removed=True),
+        samples.v2_sync(3, 3, block=4, index=0),  # out of order
+        samples.v2_sync(4, 4, block=5, index=1),
+        samples.log(V3_POOL.pool, (next(iter(OTHER_EVENTS)),), b"", block=7, index=0),  # a block with nothing for us
+    ]
+    write_capture(path, Header(137, "a test", (V2_POOL, V3_POOL)), logs)
+    heard, _, _ = play(path)
+    assert [(m.block, m.syncs) for m in heard if isinstance(m, BlockClosed)] == [(5, 2), (7, 0)]
+
+
+@pytest.mark.parametrize("after", [1, 2, 40])
+def test_an_adapter_that_is_asked_to_stop_closes_the_block_it_is_in(after: int) -> None:
+    Listener.heard.clear()
+    stopper = asyncio.Event()
+
+    class Stopper(Listener):
+        name = "stopper"
+
+        @handles(SwapEvent)
+        async def on_swap(self, message: SwapEvent) -> None:
+            self.heard.append(message)
+            if len(self.heard) >= after:
+                stopper.set()
+
+    async def run() -> Outcome:
+        host = Host(
+            [Placement(PolygonAdapter, PolygonSettings(source=DEMO)), Placement(Stopper, NoSettings())],
+            clock=SystemClock(),
+        )
+        running = asyncio.create_task(host.run())
+        await stopper.wait()
+        host.drain()
+        return await running
+
+    outcome = asyncio.run(run())
+    assert outcome.drained
+    assert 0 < sum(isinstance(message, SwapEvent) for message in Listener.heard) < 3095
+    assert_blocks_are_closed(Listener.heard)
 
 
 def test_the_shipped_capture_whole() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from mycelium.core.delivery.frames import Frame, StreamKey, Watermark
-from mycelium.core.delivery.reader import Action, Deliver, Expired, ReaderState, Request, Start
+from mycelium.core.delivery.joining import Place, Start, place
+from mycelium.core.delivery.reader import Action, Deliver, Expired, ReaderState, Request
 
 A = StreamKey(1, 1, "a")
 B = StreamKey(1, 1, "b")
@@ -30,8 +31,8 @@ def requests(actions: list[Action]) -> list[Request]:
 
 
 def joined(max_aside: int = 64) -> ReaderState:
-    reader = ReaderState(Start.NEW, max_aside=max_aside)
-    reader.join([Watermark(A, 1, 0)])
+    reader = ReaderState(max_aside=max_aside)
+    reader.join([Place(A, 1, 0, 1)])
     return reader
 
 
@@ -51,7 +52,7 @@ def test_a_repeat_is_dropped_and_a_partial_one_cut() -> None:
 
 def test_a_hole_is_asked_for_at_once_and_once() -> None:
     reader = joined()
-    assert reader.live(frame(3)) == [Request(A, 1, 256)]
+    assert reader.live(frame(3)) == [Request(A, 1, 64)]
     assert reader.live(frame(4)) == []
     answer = reader.answer(A, 1, [frame(1), frame(2)], Watermark(A, 1, 4))
     assert numbers(answer) == [1, 2, 3, 4]
@@ -65,7 +66,7 @@ def test_what_was_thrown_away_is_read_from_the_store() -> None:
     assert reader.put_aside == 2
     answer = reader.answer(A, 1, [frame(1)], Watermark(A, 1, 8))
     assert numbers(answer) == [1, 2, 3]
-    assert requests(answer) == [Request(A, 4, 256)]
+    assert requests(answer) == [Request(A, 4, 64)]
     assert numbers(reader.answer(A, 4, [frame(n) for n in range(4, 9)], Watermark(A, 1, 8))) == [4, 5, 6, 7, 8]
 
 
@@ -73,12 +74,12 @@ def test_a_watermark_shows_a_lost_tail() -> None:
     reader = joined()
     reader.live(frame(1))
     assert reader.watermarks([Watermark(A, 1, 1)]) == []
-    assert reader.watermarks([Watermark(A, 1, 3)]) == [Request(A, 2, 256)]
+    assert reader.watermarks([Watermark(A, 1, 3)]) == [Request(A, 2, 64)]
 
 
 def test_what_the_store_no_longer_has_is_named_and_passed_over() -> None:
     reader = joined()
-    assert reader.live(frame(9)) == [Request(A, 1, 256)]
+    assert reader.live(frame(9)) == [Request(A, 1, 64)]
     answer = reader.answer(A, 1, [frame(6), frame(7), frame(8)], Watermark(A, 6, 9))
     assert answer[0] == Expired(A, 1, 5)
     assert numbers(answer) == [6, 7, 8, 9]
@@ -95,40 +96,45 @@ def test_an_answer_without_progress_is_not_followed_by_the_same_question() -> No
     reader = joined()
     reader.live(frame(5))
     assert reader.answer(A, 1, [], Watermark(A, 1, 0)) == []
-    assert reader.ask_again() == [Request(A, 1, 256)]
+    assert reader.ask_again() == [Request(A, 1, 64)]
 
 
 @pytest.mark.parametrize(("start", "expected"), [(Start.NEW, [7, 8]), (Start.EARLIEST, [4, 5, 6, 7, 8])])
 def test_where_a_reader_begins(start: Start, expected: list[int]) -> None:
-    reader = ReaderState(start)
-    actions = reader.join([Watermark(A, 4, 6)])
+    reader = ReaderState()
+    actions = reader.join([place(Watermark(A, 4, 6), start, cursor=None, returns=False)])
     if start is Start.EARLIEST:
-        assert actions == [Request(A, 4, 256)]
+        assert actions == [Request(A, 4, 64)]
         actions += reader.answer(A, 4, [frame(4, 3)], Watermark(A, 4, 6))
     actions += reader.live(frame(7, 2))
     assert numbers(actions) == expected
 
 
 def test_a_cursor_is_gone_on_from_and_a_stream_it_does_not_have_began_since() -> None:
-    reader = ReaderState(Start.NEW, {A: 4})
-    assert set(reader.join([Watermark(A, 1, 6), Watermark(B, 3, 5)])) == {Request(A, 5, 256), Request(B, 1, 256)}
+    reader = ReaderState()
+    known, begun_since = Watermark(A, 1, 6), Watermark(B, 3, 5)
+    places = [
+        place(known, Start.NEW, cursor=4, returns=True),
+        place(begun_since, Start.NEW, cursor=None, returns=True),
+    ]
+    assert set(reader.join(places)) == {Request(A, 5, 64), Request(B, 1, 64)}
     answer = reader.answer(B, 1, [frame(3, 3, B)], Watermark(B, 3, 5))
     assert answer[0] == Expired(B, 1, 2)
     assert numbers(answer) == [3, 4, 5]
 
 
 def test_frames_before_joining_wait_for_it() -> None:
-    reader = ReaderState(Start.NEW, max_aside=2)
+    reader = ReaderState(max_aside=2)
     for sequence in (5, 6, 7, 8):
         assert reader.live(frame(sequence)) == []
-    actions = reader.join([Watermark(A, 1, 4)])
+    actions = reader.join([Place(A, 1, 4, 5)])
     assert numbers(actions) == [5, 6]
-    assert requests(actions) == [Request(A, 7, 256)]
+    assert requests(actions) == [Request(A, 7, 64)]
 
 
 def test_a_stream_that_begins_after_joining_begins_with_1() -> None:
     reader = joined()
-    assert reader.live(frame(2, 1, B)) == [Request(B, 1, 256)]
+    assert reader.live(frame(2, 1, B)) == [Request(B, 1, 64)]
 
 
 def test_answers_to_unknown_streams_and_early_watermarks_mean_nothing() -> None:

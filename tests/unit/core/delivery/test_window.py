@@ -62,6 +62,12 @@ def test_a_confirm_while_going_back_does_no_harm() -> None:
     assert sent == [1, 3, 4, 1]
 
 
-def test_a_hole_at_the_publisher_is_a_fault_of_ours() -> None:
-    with pytest.raises(AssertionError, match="no holes"):
-        filled().add(Frame(A, 9, 1, b""))
+def test_a_cancelled_publish_leaves_a_hole_that_the_base_tells() -> None:
+    window = filled()
+    last = max(frame.last for frame in window.again(A))
+    window.add(Frame(A, last + 5, 2, b""))
+    assert window.base(A, last + 1) == last + 5
+    assert window.base(A, 2) == 2
+    assert window.base(A, last + 7) is None
+    with pytest.raises(AssertionError, match="goes on"):
+        window.add(Frame(A, last + 6, 1, b""))

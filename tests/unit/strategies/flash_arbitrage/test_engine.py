@@ -12,7 +12,7 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from contracts.market import PoolMetadata, PoolSync, SwapEvent, Token
+from contracts.market import Token
 from contracts.signals import ArbitrageSignal
 from contracts.values import Address
 from mycelium.core.message import PayloadCodec
@@ -45,14 +45,14 @@ def engine_with(**settings: Any) -> Engine:
 def two_pools(**settings: Any) -> Engine:
     engine = engine_with(**settings)
     for pool, state in zip((CHEAP, DEAR), BEFORE, strict=True):
-        assert engine.on_metadata(pool) == []
-        assert engine.on_sync(state) == []
+        engine.on_metadata(pool)
+        engine.on_sync(state)
     return engine
 
 
 def test_a_swap_that_opens_a_gap_is_signalled_with_all_it_says() -> None:
     engine = two_pools()
-    assert engine.on_sync(OPENED) == []
+    engine.on_sync(OPENED)
     (signal,) = engine.on_swap(swap(CHEAP, 6, 4))
     assert_profitable(
         signal, {pool.pool: pool for pool in (CHEAP, DEAR)}, {CHEAP.pool: OPENED, DEAR.pool: BEFORE[1]}, 5
@@ -87,72 +87,42 @@ def test_gas_and_premium_come_off_the_profit_or_forbid_it() -> None:
     assert engine.on_swap(swap(CHEAP, 6, 4)) == []
 
 
-# --- order ----------------------------------------------------------------------------------------
+# --- what is not there ----------------------------------------------------------------------------
 
 
-def test_a_swap_that_overtakes_its_state_waits_for_it() -> None:
-    engine, usual = two_pools(), two_pools()
-    usual.on_sync(OPENED)
-    expected = usual.on_swap(swap(CHEAP, 6, 4))
+def test_a_swap_without_its_state_is_left_out_and_counted() -> None:
+    engine = two_pools()
     assert engine.on_swap(swap(CHEAP, 6, 4)) == []
-    assert engine.statistics().waiting == 1
-    assert engine.on_sync(OPENED) == expected != []
-    assert engine.statistics().waiting == 0
-    assert engine.statistics().signals == usual.statistics().signals
-
-
-def test_a_state_that_is_not_yet_the_swaps_does_not_set_it_off() -> None:
-    engine = two_pools()
-    engine.on_swap(swap(CHEAP, 6, 4))
-    assert engine.on_sync(v2_state(CHEAP, 10**9, 13 * 10**8, 6, 2)) == []
-    assert engine.statistics().examined == 0
-    assert len(engine.on_sync(OPENED)) == 1
-
-
-def test_everything_may_come_before_the_metadata() -> None:
-    engine = engine_with()
-    for pool, state in zip((CHEAP, DEAR), (OPENED, BEFORE[1]), strict=True):
-        assert engine.on_sync(state) == []
-        assert engine.on_swap(swap(pool, state.block, state.log_index + 1)) == []
-    assert engine.on_metadata(CHEAP) == []
-    (signal,) = engine.on_metadata(DEAR)
-    assert signal.block == 5
-    # The swap in the first pool was examined when there was no second pool yet.
-    assert engine.statistics().waiting == 0
-
-
-@given(st.permutations(range(6)))
-def test_in_any_order_of_arrival_the_gap_is_found_and_the_state_is_the_same(order: list[int]) -> None:
-    engine = engine_with()
-    steps: list[Any] = [CHEAP, DEAR, *BEFORE, OPENED, swap(CHEAP, 6, 4)]
-    heard = []
-    handlers: dict[type, Any] = {
-        PoolMetadata: engine.on_metadata,
-        PoolSync: engine.on_sync,
-        SwapEvent: engine.on_swap,
-    }
-    for step in (steps[number] for number in order):
-        heard += handlers[type(step)](step)
-    # A pool that the strategy gets to know after the swap was examined is no reason to examine it again.
-    pools_known_late = order.index(5) < max(order.index(1), order.index(3)) or order.index(4) < order.index(1)
-    assert len(heard) <= 1
-    assert heard or pools_known_late
-    again = engine.on_swap(swap(CHEAP, 6, 4))
-    assert len(again) == 1
-    assert not heard or heard == again
-
-
-def test_a_state_older_than_the_one_held_is_dropped_and_counted() -> None:
-    engine = two_pools()
+    engine.on_sync(v2_state(CHEAP, 10**9, 13 * 10**8, 6, 2))
+    assert engine.on_swap(swap(CHEAP, 6, 4)) == []
+    assert (engine.statistics().left_out, engine.statistics().examined) == (2, 0)
     engine.on_sync(OPENED)
-    expected = engine.on_swap(swap(CHEAP, 6, 4))
-    assert engine.on_sync(v2_state(CHEAP, 1, 1, 6, 2)) == []
-    assert engine.on_sync(v2_state(CHEAP, 1, 1, 5, 9)) == []
-    assert engine.statistics().stale == 2
-    assert engine.on_swap(swap(CHEAP, 6, 4)) == expected
-    engine.on_sync(v2_state(v2_pool(7, ONE, TWO), 1, 1, 6, 2))
-    engine.on_sync(v2_state(v2_pool(7, ONE, TWO), 1, 1, 6, 1))
-    assert engine.statistics().stale == 3
+    assert len(engine.on_swap(swap(CHEAP, 6, 4))) == 1
+
+
+def test_a_v2_state_comes_one_log_before_its_swap_and_a_v3_state_with_it() -> None:
+    engine = engine_with()
+    concentrated = v3_pool(2, ONE, TWO)
+    for pool in (CHEAP, concentrated):
+        engine.on_metadata(pool)
+    engine.on_sync(v2_state(CHEAP, 10**9, 10**9, 7, 2))
+    engine.on_sync(v3_state(concentrated, 2**96, 10**12, 0, 7, 5))
+    for trade, is_left_out in (
+        (swap(CHEAP, 7, 3), False),
+        (swap(CHEAP, 7, 4), True),
+        (swap(concentrated, 7, 5), False),
+        (swap(concentrated, 7, 6), True),
+    ):
+        before = engine.statistics().left_out
+        engine.on_swap(trade)
+        assert engine.statistics().left_out - before == is_left_out
+
+
+def test_what_is_said_of_a_pool_that_is_not_described_is_left_out_and_counted() -> None:
+    engine = engine_with()
+    engine.on_sync(OPENED)
+    assert engine.on_swap(swap(CHEAP, 6, 4)) == []
+    assert engine.statistics().left_out == 2
 
 
 def test_only_the_cycles_through_the_pool_that_moved_are_examined() -> None:
@@ -174,7 +144,7 @@ def test_only_the_cycles_through_the_pool_that_moved_are_examined() -> None:
 def test_an_impossible_state_is_reported_counted_and_takes_the_pool_out_of_use() -> None:
     engine = two_pools()
     engine.on_sync(OPENED)
-    assert engine.on_sync(v2_state(CHEAP, 0, 5, 7, 0)) == []
+    engine.on_sync(v2_state(CHEAP, 0, 5, 7, 0))
     (refusal,) = engine.take_refusals()
     assert (refusal.cause, refusal.where) == ("reserve_not_positive", str(CHEAP.pool))
     assert "block 7, log 0" in refusal.detail
@@ -277,7 +247,7 @@ print(hashlib.sha256(transcript()).hexdigest())
 
 
 def transcript() -> bytes:
-    """All bytes that come out of a long run over many pools, some of the events out of order."""
+    """All bytes that come out of a long run over many pools."""
     tokens = [Token(Address(hashlib.sha256(bytes([n])).digest()[:20]), f"T{n}", 18) for n in range(6)]
     tokens.sort(key=lambda item: item.address)
     pairs = [(a, b) for a in range(6) for b in range(a + 1, 6)] * 2
@@ -293,14 +263,14 @@ def transcript() -> bytes:
         gas_price_wei=3,
         max_cycles_per_pool=20,
     )
-    signals = [signal for pool in pools for signal in engine.on_metadata(pool)]
+    for pool in pools:
+        engine.on_metadata(pool)
+    signals: list[ArbitrageSignal] = []
     for turn in range(400):
         pool = pools[turn * 7 % len(pools)]
         state = v2_state(pool, 10**12 + turn * 10**9, 10**12 + (turn * 37 % 101) * 10**9, turn, 0)
-        if turn % 3:
-            signals += engine.on_sync(state) + engine.on_swap(swap(pool, turn, 1))
-        else:
-            signals += engine.on_swap(swap(pool, turn, 1)) + engine.on_sync(state)
+        engine.on_sync(state)
+        signals += engine.on_swap(swap(pool, turn, 1))
     assert len(signals) > 400
     return PayloadCodec(ArbitrageSignal).encode(signals) + repr(engine.statistics()).encode()
 

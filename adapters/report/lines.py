@@ -1,0 +1,77 @@
+"""A file of JSON lines that is written as they come and ends in an order of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import msgspec
+
+from mycelium.core.errors import PathError
+
+Line: TypeAlias = dict[str, Any]
+
+
+class LineFile:
+    """Lines of which each has a place.
+
+    Args:
+        path: a file that is there is replaced.
+        place: what lines are sorted by.
+
+    Raises:
+        OSError: the file cannot be made.
+    """
+
+    def __init__(self, path: Path, place: Callable[[Line], tuple[Any, ...]]) -> None:
+        self._path = path
+        self._place = place
+        self._file = path.open("wb", buffering=0)
+        self._last: tuple[Any, ...] = ()
+        self._in_order = True
+        self._whole = True
+
+    def write(self, line: Line) -> None:
+        """Write a line: to the operating system's cache, which takes a few microseconds, not to the disk.
+
+        Raises:
+            PathError: it cannot be written.
+        """
+        data = msgspec.json.encode(line) + b"\n"
+        try:
+            written = self._file.write(data)
+        except OSError as error:
+            self._whole = False
+            raise PathError(str(self._path), f"cannot be written: {error.strerror}") from error
+        if written != len(data):
+            self._whole = False
+            raise PathError(str(self._path), "cannot be written: the disk is full")
+        place = self._place(line)
+        self._in_order = self._in_order and place > self._last
+        self._last = place
+
+    def close(self) -> int:
+        """Close the file, with its lines in order and each of them once.
+
+        Where they came in another order, the file is written anew, which takes the memory of all its lines; until
+        that is done it stays as it is. One that could not be written whole stays so.
+
+        Returns:
+            How many lines were repeats.
+
+        Raises:
+            PathError: it cannot be written anew.
+        """
+        self._file.close()
+        if self._in_order or not self._whole:
+            return 0
+        partial = self._path.with_name(self._path.name + ".partial")
+        try:
+            lines = self._path.read_bytes().splitlines(keepends=True)
+            once = sorted(set(lines), key=lambda line: (self._place(msgspec.json.decode(line)), line))
+            partial.write_bytes(b"".join(once))
+            partial.replace(self._path)
+        except OSError as error:
+            raise PathError(str(self._path), f"cannot be put in order: {error.strerror}") from error
+        return len(lines) - len(once)

@@ -1,0 +1,1 @@
+"""The broker: keeps and passes on what is published, between hosts."""

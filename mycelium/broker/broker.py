@@ -1,0 +1,243 @@
+"""The broker's forwarding loop: check, refuse repeats, journal, pass on, confirm. A burst of frames at a time.
+
+Publishers send to an XSUB; what is kept goes through the :class:`~mycelium.transport.store.Store`. Nothing is
+confirmed that the journal does not have, as durably as it was told to. When the journal is full the broker stops
+receiving: frames wait with their publishers, and nobody has to be told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import structlog
+import zmq
+
+from mycelium.core.delivery.admission import Admission, Entrance, Missing
+from mycelium.core.delivery.control import Announce, Confirm, GoBack, Introduce, Refuse
+from mycelium.core.delivery.frames import Frame, StreamKey, Watermark
+from mycelium.core.envelope import Envelope, decode_frame
+from mycelium.core.errors import PathError, WireError
+from mycelium.core.ledger import Tally
+from mycelium.core.message import FIRST_RESERVED_TYPE_ID
+from mycelium.core.policy import Delivery
+from mycelium.journal import Journal, JournalFullError
+from mycelium.transport.addresses import StoreAddress
+from mycelium.transport.sockets import Port
+from mycelium.transport.store import Store, bind
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger("broker")
+
+PUBLISH_HIGH_WATER = 1_000
+"""Frames that wait for the broker from one publisher."""
+
+FULL_SECONDS = 0.1
+"""Until a full journal is tried again."""
+
+GO_BACK_NS = 100_000_000
+"""The same question to a publisher is not asked again for so long: what it sends is under way."""
+
+
+class Broker:
+    """The broker, in the running event loop.
+
+    Args:
+        address: where to bind; ``publish`` is needed.
+        journal: what to keep frames in. Whoever made it closes it.
+        time_ns: the time.
+        contracts: the delivery class of each type id that may be published; None for all, reliable.
+        names: service instances that are known to publish.
+
+    Raises:
+        PathError: the address has no endpoint for publishers.
+    """
+
+    def __init__(
+        self,
+        address: StoreAddress,
+        journal: Journal,
+        time_ns: Callable[[], int],
+        *,
+        contracts: Mapping[int, Delivery] | None = None,
+        names: Collection[str] = (),
+    ) -> None:
+        if address.publish is None:
+            raise PathError(address.name, "a broker needs an endpoint for publishers")
+        self._endpoint = address.publish
+        self._journal = journal
+        self._time_ns = time_ns
+        self._contracts = contracts
+        self.store: Store = Store(
+            address, journal, time_ns, names=names, on_said=self._on_said, on_synced=self._confirm_synced
+        )
+        self.accepted: int = 0
+        """Messages kept since the start."""
+        self.passed_on: int = 0
+        """Messages of delivery class live."""
+        self.duplicates: int = 0
+        """Messages that came again."""
+        self.refused: Tally = self.store.clerk.refused
+        """By cause."""
+        self.is_full: bool = False
+        """Whether the journal has no room, so that publishers wait."""
+        self._admission = Admission(Watermark(extent.stream, extent.first, extent.last) for extent in journal.streams())
+        # What is kept and not yet as durable as promised: position in the journal, stream, last message.
+        self._unsynced: deque[tuple[int, StreamKey, int]] = deque()
+        self._to_confirm: dict[StreamKey, int] = {}
+        self._asked_back: dict[StreamKey, tuple[int, int]] = {}
+        self._held: tuple[list[Frame], list[int]] = ([], [])
+        self._port = Port(zmq.XSUB, self._on_frames, options={zmq.RCVHWM: PUBLISH_HIGH_WATER})
+        self._trying: asyncio.TimerHandle | None = None
+
+    def open(self) -> None:
+        """Bind, and serve from now on.
+
+        Raises:
+            PathError: an endpoint is taken.
+        """
+        self.store.open()
+        bind(self._port, self._endpoint)
+        self._port.send(b"\x01")  # everything that anyone publishes
+
+    async def aclose(self) -> None:
+        """Stop serving. What has come is kept, and confirmed if that is still heard."""
+        if self._trying is not None:
+            self._trying.cancel()
+        self._port.close()
+        self._journal.sync()
+        self._confirm_synced()
+        await self.store.aclose(linger_ms=500)
+
+    # --- frames ------------------------------------------------------------------------------
+
+    def _on_frames(self, burst: Sequence[bytes]) -> None:
+        frames: list[Frame] = []
+        type_ids: list[int] = []
+        for data in burst:
+            try:
+                envelope = decode_frame(data)
+            except WireError as error:
+                self.refused.add("frame refused")
+                self.store.complaints.say("a publisher", "frame refused", error=str(error), bytes=len(data))
+                continue
+            if self._is_known(envelope) and not self._pass_on(envelope, data):
+                self._admit(envelope, data, frames, type_ids)
+        self._keep(frames, type_ids)
+
+    def _is_known(self, envelope: Envelope) -> bool:
+        if self._contracts is None or envelope.type_id in self._contracts or envelope.type_id >= FIRST_RESERVED_TYPE_ID:
+            return True
+        self._refuse(envelope, "unknown type id")
+        return False
+
+    def _pass_on(self, envelope: Envelope, data: bytes) -> bool:
+        """Send a frame of delivery class live on; False if it is none."""
+        if self._contracts is None or self._contracts.get(envelope.type_id) is not Delivery.LIVE:
+            return False
+        self.store.pass_on(data)
+        self.passed_on += envelope.count
+        return True
+
+    def _admit(self, envelope: Envelope, data: bytes, frames: list[Frame], type_ids: list[int]) -> None:
+        stream = StreamKey(envelope.source, envelope.epoch, envelope.topic)
+        frame = Frame(stream, envelope.sequence, envelope.count, data)
+        match self._admission.judge(frame):
+            case Entrance.ACCEPT:
+                self._admission.accepted(frame)
+                frames.append(frame)
+                type_ids.append(envelope.type_id)
+            case Entrance.DUPLICATE:
+                self.duplicates += frame.count
+                # Confirmed once more, with what else waits to be durable.
+                self._unsynced.append((self._journal.last_position, stream, self._admission.last(stream)))
+            case Entrance.UNKNOWN:
+                self._ask_back(stream, 0)
+            case Missing(expected=expected):
+                self._ask_back(stream, expected)
+            case verdict:
+                self._refuse(envelope, str(verdict.value))
+
+    def _ask_back(self, stream: StreamKey, sequence: int) -> None:
+        now = self._time_ns()
+        asked, when = self._asked_back.get(stream, (-1, 0))
+        if asked == sequence and now - when < GO_BACK_NS:
+            return
+        if len(self._asked_back) > 10_000:
+            self._asked_back.clear()
+        self._asked_back[stream] = (sequence, now)
+        self._tell(stream, GoBack(stream, sequence) if sequence else Introduce(stream))
+
+    def _refuse(self, envelope: Envelope, cause: str) -> None:
+        stream = StreamKey(envelope.source, envelope.epoch, envelope.topic)
+        self.refused.add(cause, envelope.count)
+        publisher = self.store.clerk.names.get(stream.source, f"{stream.source:016x}")
+        self.store.complaints.say(publisher, cause, topic=stream.topic, type_id=envelope.type_id)
+        self._tell(stream, Refuse(stream, envelope.sequence, envelope.count, cause))
+
+    def _tell(self, stream: StreamKey, said: Any) -> None:
+        peer = self.store.clerk.sources.get(stream.source)
+        if peer is not None and not self.store.say(peer, said):
+            self.store.clerk.gone(peer)
+
+    # --- journal and confirms ----------------------------------------------------------------
+
+    def _keep(self, frames: list[Frame], type_ids: list[int]) -> None:
+        try:
+            self.store.keep(frames, type_ids)
+        except JournalFullError as error:
+            self._hold(frames, type_ids, error)
+            return
+        position = self._journal.last_position
+        for frame in frames:
+            self.accepted += frame.count
+            self._unsynced.append((position, frame.stream, frame.last))
+        self._confirm_synced()
+
+    def _hold(self, frames: list[Frame], type_ids: list[int], error: JournalFullError) -> None:
+        """There is no room: receive nothing more until there is."""
+        if not self.is_full:
+            log.error("publishers wait: the journal is full", error=str(error))
+        self.is_full = True
+        self._held = (frames, type_ids)
+        self._port.pause()
+        self._trying = asyncio.get_running_loop().call_later(FULL_SECONDS, self._try_again)
+
+    def _try_again(self) -> None:
+        held, self._held = self._held, ([], [])
+        self.store.trim_now()
+        self._keep(*held)
+        if self._held[0]:
+            return
+        log.info("there is room in the journal again")
+        self.is_full = False
+        self._port.go_on()
+
+    def _confirm_synced(self) -> None:
+        synced = self._journal.synced_position
+        while self._unsynced and self._unsynced[0][0] <= synced:
+            _, stream, last = self._unsynced.popleft()
+            self._to_confirm[stream] = last
+        self._confirm()
+
+    def _confirm(self) -> None:
+        """Tell every publisher what is kept of its streams."""
+        if not self._to_confirm:
+            return
+        by_peer: dict[bytes, list[tuple[StreamKey, int]]] = {}
+        for stream, last in self._to_confirm.items():
+            peer = self.store.clerk.sources.get(stream.source)
+            if peer is not None:
+                by_peer.setdefault(peer, []).append((stream, last))
+        self._to_confirm.clear()
+        for peer, marks in by_peer.items():
+            if not self.store.say(peer, Confirm(tuple(marks))):
+                self.store.clerk.gone(peer)
+
+    def _on_said(self, peer: bytes, said: Any) -> bool:
+        if not isinstance(said, Announce):
+            return False
+        self.store.clerk.sources.setdefault(said.stream.source, peer)
+        self._admission.announce(said.stream, said.base)
+        return True

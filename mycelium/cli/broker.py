@@ -1,0 +1,97 @@
+"""``mycelium broker``: keep and pass on what the services of a distributed system publish."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+import typer
+
+from mycelium.broker.broker import Broker
+from mycelium.bus.clock import SystemClock
+from mycelium.cli.fabric import broker_address, broker_journal
+from mycelium.core.errors import ConfigError, Problem
+from mycelium.journal import Journal
+from mycelium.observe.logs import LogFormat, configure_logging
+from mycelium.spec.model import SystemSpec, load_spec
+from mycelium.topology.load import load_topology
+from mycelium.topology.model import Broker as BrokerSettings
+from mycelium.transport.addresses import StoreAddress
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger("broker")
+
+
+def broker(
+    config: Annotated[Path, typer.Option("--config", "-c", help="The topology.", envvar="MYCELIUM_CONFIG")] = Path(
+        "config/distributed.toml"
+    ),
+    bind: Annotated[
+        str | None, typer.Option(help="Interface to bind to, such as 0.0.0.0. The topology's broker.host by default.")
+    ] = None,
+    log_level: Annotated[
+        str | None,
+        typer.Option(help="Least severe level shown: debug, info, warning, error. The topology's by default."),
+    ] = None,
+    log_format: Annotated[LogFormat | None, typer.Option(help="How log lines look. The topology's by default.")] = None,
+) -> None:
+    """Keep what services publish, pass it on, and send what their readers have missed.
+
+    It runs until SIGTERM or Ctrl-C. What it has confirmed is in its journal and is there when it starts again, also
+    after it was killed.
+
+    Exit codes: 0 stopped by a signal, 1 an address is taken or the journal is damaged, 2 a file or option is wrong.
+
+    Examples:
+
+        mycelium broker --config config/distributed.toml
+    """
+    topology = load_topology(config)
+    settings = topology.values.broker
+    if settings is None:
+        raise ConfigError([Problem(str(config), "broker", "is missing; a topology with a broker says where it is")])
+    level = log_level if log_level is not None else topology.values.logging.level
+    if level not in ("debug", "info", "warning", "error"):
+        raise typer.BadParameter(
+            f"{level!r} is no level; choose debug, info, warning or error", param_hint="--log-level"
+        )
+    configure_logging(level=level, form=log_format or LogFormat(topology.values.logging.format), stream=sys.stderr)
+    spec = load_spec(topology.spec_path)
+    journal = broker_journal(topology, settings)
+    try:
+        asyncio.run(_serve(settings, spec, journal, broker_address(settings, bind)))
+    finally:
+        journal.close()
+
+
+async def _serve(settings: BrokerSettings, spec: SystemSpec, journal: Journal, address: StoreAddress) -> None:
+    made = Broker(
+        address,
+        journal,
+        SystemClock().time_ns,
+        contracts={contract.type_id: contract.delivery for contract in spec.contracts.values()},
+        names=tuple(spec.services),
+    )
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    try:
+        made.open()
+        kept = journal.statistics()
+        log.info(
+            "ready",
+            publish=address.publish,
+            frames=address.frames,
+            control=address.control,
+            streams=kept.streams,
+            kept_frames=kept.frames,
+            durability=str(settings.durability.value),
+        )
+        await stopping.wait()
+    finally:
+        await made.aclose()
+    log.info("stopped", accepted=made.accepted, duplicates=made.duplicates, refused=dict(made.refused.counts))

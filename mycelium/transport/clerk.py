@@ -1,0 +1,373 @@
+"""Answers the clients of a store: where a reader begins, what it has missed, how far it is.
+
+What it holds beside the journal is soft: who is there, which readers have joined. A store that starts anew learns
+it again from what its clients repeat.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from mycelium.core.delivery.control import (
+    MAX_NAME,
+    Alive,
+    AskBooks,
+    AskMarks,
+    AskReaders,
+    Books,
+    Fetch,
+    Fetched,
+    FromClient,
+    FromStore,
+    Here,
+    Join,
+    Joined,
+    Leave,
+    Mark,
+    Marks,
+    Readers,
+    Report,
+    Reported,
+    Row,
+    StreamBook,
+    Taken,
+)
+from mycelium.core.delivery.frames import Account, StreamKey, Watermark
+from mycelium.core.delivery.joining import Place, Start, place
+from mycelium.core.envelope import decode_frame, source_id
+from mycelium.core.errors import TopicError, WireError
+from mycelium.core.ledger import Tally
+from mycelium.core.topics import Pattern
+from mycelium.journal import Extent, Journal, JournalDamagedError, JournalFullError
+
+MAX_CREDITS = 64
+MAX_ANSWER_BYTES = 256 << 10
+"""What one answer holds at most: half a millisecond of the store's time, so that a repair holds up nobody."""
+
+MAX_READERS = 2_000
+MAX_CLIENT_NAMES = 256
+"""Per client. Chosen by us: far above what a process needs, far below what could exhaust the store."""
+
+PAGE = 500
+"""Streams in one page of the books."""
+
+SILENT_NS = 10_000_000_000
+"""A client that has said nothing for so long is gone: ten of its signs of life are missing."""
+
+Answer = tuple[bytes, FromStore]
+"""To whom, and what."""
+
+_account: msgspec.msgpack.Decoder[Account] = msgspec.msgpack.Decoder(Account)
+
+
+@dataclass(slots=True)
+class _Reader:
+    name: str
+    durable: bool
+    type_id: int = 0
+    patterns: tuple[str, ...] = ()
+    begins: dict[StreamKey, int] = field(default_factory=dict)
+    """The last message that was not for it, of the streams that were there when it joined."""
+    accounts: dict[StreamKey, Account] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Client:
+    heard_ns: int
+    names: tuple[str, ...] = ()
+    readers: dict[int, _Reader] = field(default_factory=dict)
+
+
+class Clerk:
+    """Answers for one store.
+
+    Args:
+        journal: what is kept.
+        instance: of the store, ns since the Unix epoch at its start.
+        time_ns: the time.
+        names: service instances that are known to publish here.
+    """
+
+    def __init__(
+        self, journal: Journal, instance: int, time_ns: Callable[[], int], names: Collection[str] = ()
+    ) -> None:
+        self._journal = journal
+        self._instance = instance
+        self._time_ns = time_ns
+        self._clients: dict[bytes, _Client] = {}
+        self._durable: dict[str, tuple[bytes, int]] = {}
+        self._types: dict[StreamKey, int] = {}
+        self.names: dict[int, str] = {source_id(name): name for name in names}
+        """Of the sources."""
+        self.new_names: dict[int, str] = {}
+        """Those that have come since the last tick."""
+        self.sources: dict[int, bytes] = {}
+        """Which client publishes what."""
+        self.refused: Tally = Tally()
+        """What was refused, by cause."""
+
+    # --- who is there ------------------------------------------------------------------------
+
+    def heard(self, peer: bytes) -> None:
+        """A client has said something."""
+        client = self._clients.get(peer)
+        if client is None:
+            client = self._clients[peer] = _Client(0)
+        client.heard_ns = self._time_ns()
+
+    def gone(self, peer: bytes) -> None:
+        """A client has gone."""
+        client = self._clients.pop(peer, None)
+        if client is None:
+            return
+        for name in client.names:
+            if self.sources.get(source_id(name)) == peer:
+                del self.sources[source_id(name)]
+        for reader in client.readers.values():
+            if reader.durable and self._durable.get(reader.name, (b"", 0))[0] == peer:
+                del self._durable[reader.name]
+
+    def silent(self) -> list[bytes]:
+        """Clients that have said nothing for long."""
+        oldest = self._time_ns() - SILENT_NS
+        return [peer for peer, client in self._clients.items() if client.heard_ns < oldest]
+
+    def know(self, names: Iterable[str]) -> None:
+        """Service instances publish here."""
+        for name in names:
+            source = source_id(name)
+            if source not in self.names:
+                self.names[source] = self.new_names[source] = name
+
+    # --- what clients ask --------------------------------------------------------------------
+
+    def answer(self, peer: bytes, said: FromClient) -> list[Answer]:
+        """What to answer to whom.
+
+        Raises:
+            WireError: what the client says makes no sense.
+        """
+        self.heard(peer)
+        match said:
+            case Alive():
+                return self._alive(peer, said)
+            case Join():
+                return self._join(peer, said)
+            case Fetch():
+                return [(peer, self._fetch(said))]
+            case AskMarks():
+                return [(peer, Marks(said.reader, said.serial, tuple(self._marks(said.type_id, said.patterns))))]
+            case Report():
+                return self._report(peer, said)
+            case Leave():
+                self._clients[peer].readers.pop(said.reader, None)
+                return []
+            case AskReaders():
+                return [(peer, Readers(self.readers()))]
+            case AskBooks():
+                return [(peer, self.books(said.offset))]
+            case _:
+                raise WireError(f"{type(said).__name__.lower()} is not for this store")
+
+    def _alive(self, peer: bytes, said: Alive) -> list[Answer]:
+        if len(said.names) > MAX_CLIENT_NAMES or any(len(name) > MAX_NAME for name in said.names):
+            raise WireError(f"at most {MAX_CLIENT_NAMES} names of {MAX_NAME} characters are accepted")
+        client = self._clients[peer]
+        if client.names != said.names:
+            client.names = said.names
+            self.know(said.names)
+        for name in said.names:
+            self.sources[source_id(name)] = peer
+        return [(peer, Here(self._instance, self.names))]
+
+    def _join(self, peer: bytes, said: Join) -> list[Answer]:
+        client = self._clients[peer]
+        if len(client.readers) >= MAX_READERS or not 1 <= len(said.name.encode()) <= MAX_NAME:
+            raise WireError(
+                f"reader {said.name[:MAX_NAME]!r}: a client has at most {MAX_READERS} readers, "
+                f"a name 1 to {MAX_NAME} bytes"
+            )
+        answers: list[Answer] = []
+        stored: dict[StreamKey, Account] = {}
+        returns = False
+        if said.durable:
+            holder = self._durable.get(said.name)
+            if holder is not None and holder != (peer, said.reader):
+                answers.append((holder[0], Taken(holder[1], said.name)))
+            self._durable[said.name] = (peer, said.reader)
+            returns = self._journal.knows_reader(said.name)
+            stored = self.stored_accounts(said.name)
+        places = self._places(said, stored, returns=returns)
+        if said.durable:
+            # Where it begins is part of what a reader that comes back must find.
+            begun = {
+                found.stream: Account(found.begin - 1, found.begin - 1, 0, {})
+                for found in places
+                if found.stream not in stored
+            }
+            self._store(said.name, begun)
+            stored |= begun
+        begins = {found.stream: found.begin - 1 for found in places}
+        client.readers[said.reader] = _Reader(
+            said.name, said.durable, said.type_id, said.patterns, begins, dict(stored)
+        )
+        rows = tuple(Row(stream, account) for stream, account in stored.items())
+        answers.append((peer, Joined(said.reader, self._instance, tuple(places), rows, self.names)))
+        return answers
+
+    def stored_accounts(self, name: str) -> dict[StreamKey, Account]:
+        """The accounts of a durable reader."""
+        return {stream: _account.decode(data) for stream, data in self._journal.load_accounts(name).items()}
+
+    def _places(self, said: Join, stored: dict[StreamKey, Account], *, returns: bool) -> list[Place]:
+        extents = self._extents(said.type_id, said.patterns)
+        position = self._journal.position_at(said.time_ns) if said.start is Start.TIME else 0
+        newest: dict[str, Extent] = {}
+        for extent in extents:
+            known = newest.get(extent.stream.topic)
+            if known is None or known.last_position < extent.last_position:
+                newest[extent.stream.topic] = extent
+        places = []
+        for extent in extents:
+            account = stored.get(extent.stream)
+            places.append(
+                place(
+                    Watermark(extent.stream, extent.first, extent.last),
+                    said.start,
+                    cursor=None if account is None else account.cursor,
+                    returns=returns,
+                    at_time=self._journal.first_from(extent.stream, position) if said.start is Start.TIME else 0,
+                    is_newest=newest[extent.stream.topic] is extent,
+                )
+            )
+        return places
+
+    def _extents(self, type_id: int, patterns: tuple[str, ...]) -> list[Extent]:
+        try:
+            parsed = [Pattern.parse(pattern) for pattern in patterns]
+        except TopicError as error:
+            raise WireError(f"a reader wants {error}") from None
+        return [
+            extent
+            for extent in self._journal.streams(parsed[0] if parsed else None)
+            if self.type_of(extent.stream) in (type_id, 0)
+            and all(pattern.matches(extent.stream.topic) for pattern in parsed[1:])
+        ]
+
+    def _marks(self, type_id: int, patterns: tuple[str, ...]) -> list[Mark]:
+        return [
+            Mark(extent.stream, self.type_of(extent.stream), extent.first, extent.last)
+            for extent in self._extents(type_id, patterns)
+        ]
+
+    def _fetch(self, said: Fetch) -> Fetched:
+        records, start = [], said.sequence
+        while True:
+            try:
+                records = self._journal.read_stream(
+                    said.stream, start, limit=min(said.credits, MAX_CREDITS), max_bytes=MAX_ANSWER_BYTES
+                )
+            except JournalDamagedError as error:
+                # Passed over: the reader sees from the next frame that these messages are gone.
+                self.refused.add("frame damaged in the journal")
+                behind = self._journal.first_from(said.stream, (error.position or 0) + 1)
+                if behind <= start:
+                    raise
+                start = behind
+            else:
+                break
+        frames = tuple(record.frame for record in records)
+        return Fetched(said.reader, said.stream, said.sequence, frames, self.mark(said.stream))
+
+    def mark(self, stream: StreamKey) -> Mark:
+        """How far a stream reaches."""
+        extent = self._journal.extent(stream)
+        if extent is None:
+            return Mark(stream, 0, 1, 0)
+        return Mark(stream, self.type_of(stream), extent.first, extent.last)
+
+    def readers(self) -> tuple[str, ...]:
+        """The names of the readers that are there."""
+        return tuple(sorted({reader.name for client in self._clients.values() for reader in client.readers.values()}))
+
+    def all_done(self) -> bool:
+        """Whether every reader that is there is done with everything that it wants."""
+        for client in self._clients.values():
+            for reader in client.readers.values():
+                for extent in self._extents(reader.type_id, reader.patterns):
+                    account = reader.accounts.get(extent.stream)
+                    if extent.last > (reader.begins.get(extent.stream, 0) if account is None else account.cursor):
+                        return False
+        return True
+
+    # --- types -------------------------------------------------------------------------------
+
+    def note_type(self, stream: StreamKey, type_id: int) -> None:
+        """A stream has begun."""
+        self._types[stream] = type_id
+
+    def type_of(self, stream: StreamKey) -> int:
+        """The contract of a stream's messages; 0 if none of them is kept that could tell."""
+        known = self._types.get(stream)
+        if known is None:
+            try:
+                records = self._journal.read_stream(stream, 0, limit=1, max_bytes=1)
+            except JournalDamagedError:
+                return 0
+            if not records:
+                return 0
+            known = self._types[stream] = decode_frame(records[0].frame).type_id
+        return known
+
+    # --- the books ---------------------------------------------------------------------------
+
+    def _report(self, peer: bytes, said: Report) -> list[Answer]:
+        reader = self._clients[peer].readers.get(said.reader)
+        if reader is None:
+            reader = self._clients[peer].readers[said.reader] = _Reader(said.name, durable=said.durable)
+        if said.durable and self._durable.setdefault(said.name, (peer, said.reader)) != (peer, said.reader):
+            return [(peer, Taken(said.reader, said.name))]
+        rows = {row.stream: row.account for row in said.rows}
+        if said.durable and not self._store(said.name, rows):
+            return []  # it will say it again
+        reader.accounts.update(rows)
+        return [(peer, Reported(said.reader, said.serial))]
+
+    def _store(self, name: str, rows: dict[StreamKey, Account]) -> bool:
+        known = {stream: account for stream, account in rows.items() if self._journal.extent(stream) is not None}
+        try:
+            self._journal.store_accounts(
+                name, {stream: msgspec.msgpack.encode(account) for stream, account in known.items()}
+            )
+        except JournalFullError:
+            self.refused.add("accounts not stored: the journal is full")
+            return False
+        return True
+
+    def books(self, offset: int) -> Books:
+        """A page of the books, from the stream at ``offset`` on."""
+        extents = self._journal.streams()
+        page = extents[offset : offset + PAGE]
+        readers: dict[str, dict[StreamKey, Account]] = {
+            name: self.stored_accounts(name) for name in self._journal.readers()
+        }
+        for client in self._clients.values():
+            for reader in client.readers.values():
+                readers.setdefault(reader.name, {}).update(reader.accounts)
+        streams = tuple(
+            StreamBook(
+                extent.stream,
+                self.type_of(extent.stream),
+                extent.first,
+                extent.last,
+                {name: accounts[extent.stream] for name, accounts in readers.items() if extent.stream in accounts},
+            )
+            for extent in page
+        )
+        sources = Counter(book.stream.source for book in streams)
+        names = {source: self.names[source] for source in sources if source in self.names}
+        return Books(self._instance, offset, streams, len(extents), dict(self.refused.counts), names)

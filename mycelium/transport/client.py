@@ -1,0 +1,415 @@
+"""A process as the client of one store: two sockets, the readers behind them, and what must be said again and again.
+
+A SUB receives the frames and the ticks, a DEALER asks. A reader joins in three steps: it subscribes, it sends a
+probe and waits until that comes back among the frames (so its subscription is in force), and it asks where to
+begin. Whatever is not answered is said again with the next beat.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import secrets
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import structlog
+import zmq
+
+from mycelium.core.delivery.control import (
+    PROBE_TOPIC,
+    TICK_TOPIC,
+    Alive,
+    AskMarks,
+    AskReaders,
+    Fetch,
+    Fetched,
+    FromClient,
+    Here,
+    Joined,
+    Leave,
+    Marks,
+    Probe,
+    Readers,
+    Report,
+    Reported,
+    Taken,
+    encode,
+    from_store,
+    probe_frame,
+    tick_of,
+)
+from mycelium.core.delivery.frames import StreamKey
+from mycelium.core.delivery.reader import Request
+from mycelium.core.envelope import decode_frame
+from mycelium.core.errors import PathError, WireError
+from mycelium.core.ledger import Tally
+from mycelium.transport.addresses import StoreAddress
+from mycelium.transport.inlets import Inlet
+from mycelium.transport.sockets import Port
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger("client")
+
+BEAT_SECONDS = 0.25
+ALIVE_BEATS = 4
+"""Signs of life are given once a second."""
+
+PATIENCE_BEATS = 4
+"""Beats without an answer after which a question is asked again."""
+
+ASK_SECONDS = 0.1
+"""Between two questions who reads at a store."""
+
+MARKS_SECONDS = 3.0
+"""How long a store may take to say how far a leaving reader is to read."""
+
+MAX_FETCHES = 8
+"""Requests under way at once. Chosen by us: enough to keep a store busy, few enough to leave it to others."""
+
+SILENT_SECONDS = 5.0
+"""A store that has said nothing for so long is down, as far as we can know."""
+
+FRAMES_HIGH_WATER = 4_096
+
+_MAX_PROBE = 1 << 62
+
+
+class Client:
+    """One store, as this process sees it.
+
+    Args:
+        address: where the store is.
+        names: the service instances that publish to it from here; asked with every sign of life.
+        on_publisher: takes what the store says to publishers.
+    """
+
+    def __init__(
+        self, address: StoreAddress, names: Callable[[], tuple[str, ...]], on_publisher: Callable[[Any], None]
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.address = address
+        self.instance: int = 0
+        """Of the store; 0 while it has not answered."""
+        self.source_names: dict[int, str] = {}
+        self.refused: Tally = Tally()
+        self._names = names
+        self._on_publisher = on_publisher
+        self._inlets: dict[int, Inlet] = {}
+        self._by_topic: dict[bytes, tuple[Inlet, ...]] = {}
+        self._prefixes: Counter[bytes] = Counter()
+        self._tick = 0
+        self._beats = 0
+        self._heard = self._loop.time()
+        self._is_closed = False
+        self._probe = 0
+        self._probed = False
+        self._fetching: dict[tuple[int, StreamKey], int] = {}
+        self._readers: frozenset[str] = frozenset()
+        self._to_fetch: deque[tuple[Inlet, Request]] = deque()
+        self._serials = itertools.count(1)
+        self._waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
+        self._frames = Port(zmq.SUB, self._on_frames, options={zmq.RCVHWM: FRAMES_HIGH_WATER, zmq.SNDHWM: 0})
+        self._control = Port(zmq.DEALER, self._on_answers)
+        self._frames.connect(address.frames)
+        self._control.connect(address.control)
+        self._frames.option(zmq.SUBSCRIBE, TICK_TOPIC.encode() + b"\0")
+        self._beating = self._loop.create_task(self._beat_forever(), name=f"beat {address.name}")
+        self.say_alive()
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the store has been heard of lately."""
+        return self.instance != 0 and not self._is_closed and self._loop.time() - self._heard < SILENT_SECONDS
+
+    def say(self, said: FromClient) -> None:
+        """Say something to the store. If it is lost, it will be said again."""
+        self._control.send(encode(said))
+
+    async def until(self, condition: Callable[[], bool], seconds: float) -> bool:
+        """Wait until something that the store says has made ``condition`` true; False if it did not in time."""
+        if condition():
+            return True
+        changed: asyncio.Future[None] = self._loop.create_future()
+        self._waiting.append((condition, changed))
+        try:
+            async with asyncio.timeout(seconds):
+                await changed
+        except TimeoutError:
+            return False
+        finally:
+            self._waiting = [entry for entry in self._waiting if entry[1] is not changed]
+        return True
+
+    def _changed(self) -> None:
+        for condition, changed in self._waiting:
+            if not changed.done() and condition():
+                changed.set_result(None)
+
+    async def has_readers(self, names: frozenset[str], seconds: float) -> frozenset[str]:
+        """Wait until these readers are at the store; those that have not come in time."""
+        end = self._loop.time() + seconds
+        while not names <= self._readers and self._loop.time() < end:
+            self.say(AskReaders())
+            await self.until(lambda: names <= self._readers, min(ASK_SECONDS, seconds))
+        return names - self._readers
+
+    # --- readers -----------------------------------------------------------------------------
+
+    def add(self, inlet: Inlet) -> None:
+        """A reader joins; :attr:`Inlet.joined` tells when it has."""
+        self._inlets[inlet.number] = inlet
+        self._by_topic.clear()
+        prefix = _prefix(inlet)
+        self._prefixes[prefix] += 1
+        if self._prefixes[prefix] == 1:
+            self._frames.option(zmq.SUBSCRIBE, prefix)
+        self._send_probe()
+
+    def ask_marks(self, inlet: Inlet) -> None:
+        """A reader is detached: it gets everything up to what the store has now."""
+        inlet.detached = next(self._serials)
+        self._say_marks(inlet)
+        self._loop.call_later(MARKS_SECONDS, lambda: None if inlet.finishing or inlet.ended else self._give_up(inlet))
+
+    def _say_marks(self, inlet: Inlet) -> None:
+        self.say(AskMarks(inlet.number, inlet.detached, inlet.interest.contract.type_id, inlet.join.patterns))
+
+    def _give_up(self, inlet: Inlet) -> None:
+        log.warning("the store does not answer; a leaving reader takes no more", store=self.address.name)
+        inlet.end()
+
+    async def report_last(self, inlet: Inlet, seconds: float) -> bool:
+        """Say how far a reader is, and wait until the store has it."""
+        self._report(inlet)
+        return await self.until(lambda: not inlet.unreported, seconds)
+
+    def remove(self, inlet: Inlet) -> None:
+        """A reader is gone."""
+        if self._inlets.pop(inlet.number, None) is None:
+            return
+        self._by_topic.clear()
+        for key in [key for key in self._fetching if key[0] == inlet.number]:
+            del self._fetching[key]
+        prefix = _prefix(inlet)
+        self._prefixes[prefix] -= 1
+        if not self._prefixes[prefix]:
+            del self._prefixes[prefix]
+            self._frames.option(zmq.UNSUBSCRIBE, prefix)
+        self.say(Leave(inlet.number, inlet.join.name))
+
+    def fetch(self, inlet: Inlet, request: Request) -> None:
+        """A reader wants frames from the journal."""
+        self._to_fetch.append((inlet, request))
+        self._fetch_next()
+
+    def _fetch_next(self) -> None:
+        while self._to_fetch and len(self._fetching) < MAX_FETCHES:
+            inlet, request = self._to_fetch.popleft()
+            if inlet.number in self._inlets:
+                self._fetching[inlet.number, request.stream] = self._beats
+                self.say(Fetch(inlet.number, request.stream, request.sequence, request.credits))
+
+    # --- frames ------------------------------------------------------------------------------
+
+    def _on_frames(self, burst: Sequence[bytes]) -> None:
+        for frame in burst:
+            raw = frame[: frame.find(b"\0")]
+            inlets = self._by_topic.get(raw)
+            if inlets is None:
+                if self._on_system(raw, frame):
+                    continue
+                inlets = self._route(raw)
+            if not inlets:
+                continue
+            try:
+                envelope = decode_frame(frame)
+            except WireError as error:
+                self.refused.add("frame refused")
+                log.warning("frame refused", store=self.address.name, error=str(error), bytes=len(frame))
+                continue
+            type_id = envelope.type_id
+            for inlet in inlets:
+                if inlet.interest.contract.type_id == type_id:
+                    inlet.on_frame(envelope)
+
+    def _route(self, raw: bytes) -> tuple[Inlet, ...]:
+        if len(self._by_topic) > 20_000:
+            self._by_topic.clear()
+        topic = raw.decode("ascii", "replace")
+        inlets = self._by_topic[raw] = tuple(inlet for inlet in self._inlets.values() if inlet.wants(topic))
+        return inlets
+
+    def _on_system(self, raw: bytes, frame: bytes) -> bool:
+        """Deal with what the store says among the frames; False if it is a frame like any other."""
+        if raw == TICK_TOPIC.encode():
+            self._on_tick(frame)
+            return True
+        if raw.startswith(PROBE_TOPIC.encode()):
+            if frame == probe_frame(self._probe) and not self._probed:
+                self._probed = True
+                self._frames.option(zmq.UNSUBSCRIBE, probe_frame(self._probe))
+                self._join_all()
+            return True
+        return False
+
+    def _on_tick(self, frame: bytes) -> None:
+        try:
+            tick = tick_of(frame)
+        except WireError as error:
+            self.refused.add("tick refused")
+            log.warning("tick refused", store=self.address.name, error=str(error))
+            return
+        self._heard = self._loop.time()
+        self._is_closed = tick.closing
+        self.source_names.update(tick.names)
+        missed = tick.number != self._tick + 1
+        self._tick = tick.number
+        if tick.instance != self.instance:
+            self.say_alive()
+        elif missed:
+            for inlet in self._inlets.values():
+                self._say_marks(inlet)
+        for inlet in self._inlets.values():
+            inlet.on_marks(tick.marks)
+
+    # --- answers -----------------------------------------------------------------------------
+
+    def _on_answers(self, burst: Sequence[bytes]) -> None:
+        self._heard = self._loop.time()
+        for data in burst:
+            try:
+                self._on_answer(from_store(data))
+            except WireError as error:
+                self.refused.add("answer refused")
+                log.warning("answer refused", store=self.address.name, error=str(error))
+        self._changed()
+
+    def _on_answer(self, said: Any) -> None:
+        match said:
+            case Here():
+                self.source_names.update(said.names)
+                if said.instance != self.instance:
+                    self._on_new_instance(said.instance)
+            case Joined():
+                self._on_joined(said)
+            case Fetched():
+                self._fetching.pop((said.reader, said.stream), None)
+                inlet = self._inlets.get(said.reader)
+                if inlet is not None:
+                    inlet.on_fetched(said.stream, said.sequence, said.frames, said.mark)
+                self._fetch_next()
+            case Marks():
+                inlet = self._inlets.get(said.reader)
+                if inlet is None:
+                    return
+                if said.serial and said.serial == inlet.detached:
+                    inlet.finish(said.marks)
+                else:
+                    inlet.on_marks(said.marks)
+            case Reported():
+                inlet = self._inlets.get(said.reader)
+                if inlet is not None and said.serial == inlet.reported:
+                    inlet.unreported.clear()
+            case Readers():
+                self._readers = frozenset(said.names)
+            case Taken():
+                inlet = self._inlets.get(said.reader)
+                if inlet is not None:
+                    inlet.end()
+                    inlet.queue.fail(PathError(said.name, "another reader has taken over this name; it is not shared"))
+            case _:
+                self._on_publisher(said)
+
+    def _on_new_instance(self, instance: int) -> None:
+        is_first, self.instance = self.instance == 0, instance
+        if not is_first:
+            log.info("the store has begun anew", store=self.address.name)
+        self._fetching.clear()
+        self._to_fetch.clear()
+        for inlet in self._inlets.values():
+            inlet.report_all()
+        self._send_probe()
+
+    def _on_joined(self, said: Joined) -> None:
+        self.source_names.update(said.names)
+        inlet = self._inlets.get(said.reader)
+        if inlet is None:
+            return
+        inlet.on_joined(said)
+        if self.address.publish is None:
+            # A bundle's store: what it does not have, its publishers will not send again.
+            inlet.abandon_all_but(place.stream for place in said.places)
+
+    # --- what is said again and again --------------------------------------------------------
+
+    def say_alive(self) -> None:
+        """Tell the store who publishes here."""
+        self.say(Alive(self._names()))
+
+    def _send_probe(self) -> None:
+        """Find out whether the subscriptions are in force; readers join when the probe has come back."""
+        if self._probe and not self._probed:
+            self._frames.option(zmq.UNSUBSCRIBE, probe_frame(self._probe))
+        self._probe, self._probed = 1 + secrets.randbelow(_MAX_PROBE), False
+        self._frames.option(zmq.SUBSCRIBE, probe_frame(self._probe))
+        self.say(Probe(self._probe))
+
+    def _join_all(self) -> None:
+        for inlet in self._inlets.values():
+            if not inlet.joined.is_set() or inlet.join_instance != self.instance:
+                inlet.join_instance = self.instance
+                self.say(inlet.join)
+
+    async def _beat_forever(self) -> None:
+        while True:
+            await asyncio.sleep(BEAT_SECONDS if self._probed or not self._inlets else BEAT_SECONDS / 10)
+            try:
+                self._beat()
+            except Exception:
+                log.exception("a beat failed", store=self.address.name)
+
+    def _beat(self) -> None:
+        if self._inlets and not self._probed:
+            self.say(Probe(self._probe))
+        self._beats += 1
+        if self._beats % ALIVE_BEATS == 0:
+            self.say_alive()
+            for inlet in self._inlets.values():
+                if self._probed and not inlet.joined.is_set():
+                    self.say(inlet.join)
+                if inlet.detached and not inlet.finishing:
+                    self._say_marks(inlet)
+                elif inlet.detached and not inlet.ended and not self.is_up:
+                    self._give_up(inlet)
+        late = [key for key, since in self._fetching.items() if self._beats - since >= PATIENCE_BEATS]
+        if late:
+            self._fetching.clear()
+            self._to_fetch.clear()
+        if self._beats % PATIENCE_BEATS == 0 and not self._fetching:
+            for inlet in self._inlets.values():
+                inlet.ask_again()
+        for inlet in self._inlets.values():
+            self._report(inlet)
+
+    def _report(self, inlet: Inlet) -> None:
+        rows = inlet.rows()
+        if rows:
+            inlet.reported = next(self._serials)
+            self.say(Report(inlet.number, inlet.join.name, inlet.reported, inlet.join.durable, rows))
+
+    async def aclose(self) -> None:
+        """Say nothing more."""
+        self._beating.cancel()
+        await asyncio.gather(self._beating, return_exceptions=True)
+        self._frames.close()
+        self._control.close(linger_ms=200)
+
+    def source_name(self, source: int) -> str:
+        """The name of a source, as far as the store has told it."""
+        return self.source_names.get(source, f"{source:016x}")
+
+
+def _prefix(inlet: Inlet) -> bytes:
+    """The longer of two prefixes that both must match."""
+    return max(inlet.interest.pattern.prefix, inlet.interest.contract.topic.pattern.prefix, key=len)

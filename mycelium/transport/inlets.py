@@ -1,0 +1,379 @@
+"""One reader at one store: frames become items in the queue of its subscription, in order, once, none missing.
+
+What the store sends and answers goes into a :class:`~mycelium.core.delivery.reader.ReaderState`; what that hands
+over is decoded and put into the queue. A full queue pauses it. Nobody else waits for this reader: what it could not
+take is read from the store when there is room.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+
+import structlog
+
+from mycelium.core.delivery.control import Join, Joined, Mark, Row
+from mycelium.core.delivery.frames import Account, Frame, StreamKey, Watermark
+from mycelium.core.delivery.reader import Action, Deliver, Expired, ReaderState, Request
+from mycelium.core.envelope import Envelope, decode_frame
+from mycelium.core.errors import WireError
+from mycelium.core.ledger import Cause, RouteEntry
+from mycelium.core.message import Message
+from mycelium.core.policy import QueuePolicy
+from mycelium.transport.queues import BoundedQueue
+from mycelium.transport.streams import Item, Route, Stream, StreamId
+from mycelium.transport.subscriptions import Interest
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger("reader")
+
+Decode = Callable[[Envelope, Interest], list[Message]]
+
+
+class StoredRoute(Route):
+    """A stream that comes from a store, as one subscription sees it."""
+
+    __slots__ = ("account", "given", "key", "losses", "reaches")
+
+    def __init__(self, key: StreamKey, stream: Stream, queue: BoundedQueue, account: Account, name: str) -> None:
+        super().__init__(stream, queue, account.joined, name)
+        self.key: StreamKey = key
+        self.delivered = account.delivered
+        for cause, number in account.dropped.items():
+            self.dropped.add(cause, number)
+        self.given: int = account.cursor
+        """The last message that was put into the queue, or dropped before it."""
+        self.reaches: int = account.cursor
+        """The last message that is known to exist."""
+        self.account: Account = account
+        """As it was reported last."""
+        # Messages dropped before the queue, the last of them and how many, until the reader has come past them.
+        self.losses: deque[tuple[int, str, int]] = deque()
+
+    def lose(self, cause: str, first: int, last: int) -> None:
+        """Messages will not come."""
+        self.dropped.add(cause, last - first + 1)
+        self.losses.append((last, cause, last - first + 1))
+        self.given = last
+
+    def done_with(self, unfinished: Iterable[Item], in_hand: int) -> Account:
+        """How far the reader is.
+
+        Args:
+            unfinished: the route's items in queue and hand, oldest first.
+            in_hand: how many of these count as delivered and are not finished.
+        """
+        oldest = next(iter(unfinished), None)
+        cursor = self.given if oldest is None else oldest.sequence - 1
+        while self.losses and self.losses[0][0] <= cursor:
+            self.losses.popleft()
+        dropped = Counter(self.dropped.counts)
+        for _, cause, number in self.losses:
+            dropped[cause] -= number
+        return Account(self.joined, cursor, self.delivered - in_hand, {c: n for c, n in dropped.items() if n})
+
+    def entry(self, queued: int) -> RouteEntry:
+        """See :class:`Route`. What has not been fetched yet waits in the store."""
+        until = self.given if self.left is not None else max(self.reaches, self.given)
+        return RouteEntry(
+            topic=self.stream.id.topic,
+            source=self.stream.id.source_name,
+            epoch=self.stream.id.epoch,
+            subscription=self.name,
+            published=until - self.joined,
+            delivered=self.delivered,
+            dropped=self.dropped.frozen(),
+            queued=queued + until - self.given,
+        )
+
+
+class Inlet:
+    """One interest of one subscription, at one store.
+
+    Args:
+        number: of the reader, at its client.
+        interest: what it wants.
+        queue: where its messages go.
+        join: how it joins.
+        decode: a frame's messages.
+        source_name: the name of a source.
+        is_own: whether a stream comes by a nearer path.
+        live: whether its contract has delivery class live.
+        fetch: asks the store for frames.
+        on_end: called when a detached reader has got everything.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        interest: Interest,
+        queue: BoundedQueue,
+        join: Join,
+        *,
+        decode: Decode,
+        source_name: Callable[[int], str],
+        is_own: Callable[[int, int], bool],
+        live: bool,
+        fetch: Callable[[Inlet, Request], None],
+        on_end: Callable[[], None],
+    ) -> None:
+        self.number = number
+        self.interest = interest
+        self.queue = queue
+        self.join = join
+        self.joined: asyncio.Event = asyncio.Event()
+        self.state: ReaderState = ReaderState()
+        self.routes: dict[StreamKey, StoredRoute] = {}
+        self.ended: bool = False
+        self.join_instance: int = 0
+        """The instance of the store that it has asked to join."""
+        self.unreported: dict[StreamKey, Row] = {}
+        """Accounts that the store has not said to have."""
+        self.reported: int = 0
+        """Serial of the last report."""
+        self.detached: int = 0
+        """Serial of the question how far it is to read, once it is detached."""
+        self._accounts: dict[StreamKey, Account] = {}
+        self._decode = decode
+        self._source_name = source_name
+        self._is_own = is_own
+        self._live = live
+        self._fetch = fetch
+        self._on_end = on_end
+        self._pending: deque[Deliver | Expired] = deque()
+        self._messages: list[Message] = []
+        self._position = 0
+        self._blocked = False
+        self._until: dict[StreamKey, int] | None = None
+        self._matches: dict[str, bool] = {}
+
+    # --- what the store says -----------------------------------------------------------------
+
+    def wants(self, topic: str) -> bool:
+        """Whether a topic is wanted."""
+        known = self._matches.get(topic)
+        if known is None:
+            if len(self._matches) > 20_000:
+                self._matches.clear()
+            known = self._matches[topic] = self.interest.pattern.matches(
+                topic
+            ) and self.interest.contract.topic.pattern.matches(topic)
+        return known
+
+    def on_joined(self, said: Joined) -> None:
+        """The store has said where to begin."""
+        if not self.state.joined:
+            self._accounts = {row.stream: row.account for row in said.rows}
+            for place in said.places:
+                if place.stream not in self._accounts:
+                    self._accounts[place.stream] = Account(place.begin - 1, place.begin - 1, 0, {})
+        self._act(self.state.join(place for place in said.places if not self._excluded(place.stream)))
+        self.joined.set()
+
+    def on_frame(self, envelope: Envelope) -> None:
+        """A frame has come by itself."""
+        if self._is_own(envelope.source, envelope.epoch) or self.ended:
+            return
+        stream = StreamKey(envelope.source, envelope.epoch, envelope.topic)
+        frame = Frame(stream, envelope.sequence, envelope.count, envelope)
+        if self._live:
+            self._on_live(frame)
+        else:
+            self._act(self.state.live(frame))
+
+    def _on_live(self, frame: Frame) -> None:
+        """Delivery class live: what comes late or is missing is counted, and nothing is asked for."""
+        route = self.routes.get(frame.stream)
+        if route is None:
+            self._accounts[frame.stream] = Account(frame.sequence - 1, frame.sequence - 1, 0, {})
+            route = self._route(frame.stream)
+        if frame.last <= route.given or not self.joined.is_set():
+            return
+        route.reaches = frame.last
+        if frame.sequence > route.given + 1:
+            route.lose(Cause.LOST, route.given + 1, frame.sequence - 1)
+        if self._blocked:
+            route.lose(Cause.QUEUE + "live", route.given + 1, frame.last)
+            return
+        self._pending.append(Deliver(frame, route.given + 1 - frame.sequence))
+        self._pump()
+
+    def on_fetched(self, stream: StreamKey, sequence: int, frames: Iterable[bytes], mark: Mark) -> None:
+        """Frames have come that were asked for."""
+        decoded = []
+        for data in frames:
+            envelope = decode_frame(data)
+            decoded.append(Frame(stream, envelope.sequence, envelope.count, envelope))
+        self._act(self.state.answer(stream, sequence, decoded, Watermark(stream, mark.first, mark.last)))
+
+    def on_marks(self, marks: Iterable[Mark]) -> None:
+        """The store says how far streams reach."""
+        if self._live:
+            return
+        type_id = self.interest.contract.type_id
+        self._act(
+            self.state.watermarks(
+                Watermark(mark.stream, mark.first, mark.last)
+                for mark in marks
+                if mark.type_id == type_id and self.wants(mark.stream.topic) and not self._excluded(mark.stream)
+            )
+        )
+
+    def abandon_all_but(self, kept: Iterable[StreamKey]) -> None:
+        """The store has begun anew and keeps these streams only."""
+        for stream in set(self.state.streams) - set(kept):
+            self._act(self.state.abandon(stream))
+
+    def ask_again(self) -> None:
+        """No answer has come for long."""
+        self._act(self.state.ask_again())
+
+    def _excluded(self, stream: StreamKey) -> bool:
+        return self._is_own(stream.source, stream.epoch)
+
+    # --- into the queue ----------------------------------------------------------------------
+
+    def _act(self, actions: Iterable[Action]) -> None:
+        self._take(actions)
+        if not self._blocked:
+            self._pump()
+
+    def _take(self, actions: Iterable[Action]) -> None:
+        for action in actions:
+            if isinstance(action, Request):
+                self._fetch(self, action)
+            else:
+                self._pending.append(action)
+
+    def _pump(self) -> None:
+        """Put what was handed over into the queue, until that is full."""
+        while not self.ended:
+            while self._pending:
+                action = self._pending[0]
+                if isinstance(action, Expired):
+                    self._expire(action)
+                elif not self._put(action):
+                    return
+                self._pending.popleft()
+            if not self.state.paused:
+                break
+            # This may hand over more, and ask.
+            self._take(self.state.go_on())
+        self._check_end()
+
+    def _expire(self, action: Expired) -> None:
+        route = self._route(action.stream)
+        last = self._cut(action.stream, action.last)
+        if last >= action.first:
+            log.warning("no longer kept", topic=action.stream.topic, first=action.first, last=last)
+            route.lose(Cause.EXPIRED, action.first, last)
+
+    def _put(self, action: Deliver) -> bool:
+        """Put the rest of a frame into the queue; False if that is full, and :meth:`_on_room` goes on."""
+        frame = action.frame
+        envelope: Envelope = frame.data
+        route = self._route(frame.stream)
+        if not self._messages:
+            try:
+                self._messages = self._decode(envelope, self.interest)
+            except WireError as error:
+                log.warning("payload refused", topic=envelope.topic, sequence=envelope.sequence, error=str(error))
+                route.lose(Cause.DECODE, frame.sequence + action.skip, self._cut(frame.stream, frame.last))
+                return True
+            self._position = action.skip
+        messages, published, queue = self._messages, envelope.published, self.queue
+        sequence = frame.sequence + self._position
+        last = self._cut(frame.stream, frame.last)
+        while sequence <= last:
+            item = Item(messages[self._position], route, sequence, published)
+            self._position += 1
+            route.given = sequence
+            sequence += 1
+            if not queue.put(item):
+                waiting = queue.offer(item)
+                if waiting is not None:
+                    self._blocked = True
+                    self.state.pause()
+                    waiting.room.add_done_callback(self._on_room)
+                    return False
+        self._messages = []
+        return True
+
+    def _on_room(self, _room: asyncio.Future[None]) -> None:
+        self._blocked = False
+        self._pump()
+
+    def _cut(self, stream: StreamKey, last: int) -> int:
+        """``last``, or where a detached reader ends."""
+        return last if self._until is None else min(last, self._until.get(stream, 0))
+
+    def _route(self, key: StreamKey) -> StoredRoute:
+        route = self.routes.get(key)
+        if route is None:
+            account = self._accounts.pop(key, None) or Account(0, 0, 0, {})
+            stream = Stream(StreamId(self._source_name(key.source), key.epoch, key.topic), self.interest.contract)
+            route = self.routes[key] = StoredRoute(key, stream, self.queue, account, self.interest.name)
+        return route
+
+    # --- the end -----------------------------------------------------------------------------
+
+    @property
+    def finishing(self) -> bool:
+        """Whether it knows where it ends."""
+        return self._until is not None
+
+    def finish(self, marks: Iterable[Mark]) -> None:
+        """Take nothing beyond these marks; when all before has been put into the queue, it is over."""
+        until = {stream: route.given for stream, route in self.routes.items()}
+        for mark in marks:
+            if self.state.joined and not self._excluded(mark.stream):
+                given = until.get(mark.stream, self.state.expected(mark.stream) - 1)
+                until[mark.stream] = max(mark.last, given)
+        self._until = until
+        self._act(self.state.watermarks(Watermark(stream, 1, last) for stream, last in until.items()))
+
+    def _check_end(self) -> None:
+        if self._until is None or self.ended:
+            return
+        if all(self.state.expected(stream) > last for stream, last in self._until.items()):
+            self.end()
+
+    def end(self) -> None:
+        """Take nothing more."""
+        if not self.ended:
+            self.ended = True
+            self._pending.clear()
+            for route in self.routes.values():
+                route.left = route.given
+            self._on_end()
+
+    # --- the books ---------------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        """Note how far the streams reach, for the ledger."""
+        if self._live:
+            return
+        for stream in self.state.behind:
+            self._route(stream)
+        for stream, route in self.routes.items():
+            route.reaches = max(route.reaches, self.state.reaches(stream))
+
+    def report_all(self) -> None:
+        """The store may have forgotten how far the reader is."""
+        self.unreported = {key: Row(key, route.account) for key, route in self.routes.items()}
+
+    def rows(self) -> tuple[Row, ...]:
+        """The accounts that the store does not have yet."""
+        unfinished: dict[Route, list[Item]] = {}
+        for item in self.queue.unfinished():
+            unfinished.setdefault(item.route, []).append(item)
+        in_hand = Counter(item.route for item in self.queue.in_hand)
+        for key, route in self.routes.items():
+            items = unfinished.get(route, ())
+            if items and self.queue.policy not in (QueuePolicy.BLOCK, QueuePolicy.DROP_OLDEST):
+                continue  # what was dropped lies between: the account is clear when the queue is empty
+            account = route.done_with(items, in_hand[route])
+            if account != route.account:
+                route.account = account
+                self.unreported[key] = Row(key, account)
+        return tuple(self.unreported.values())

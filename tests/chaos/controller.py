@@ -1,0 +1,179 @@
+"""Starts everything, kills it as planned, and waits until every reader is through."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from mycelium.core.errors import PathError
+from mycelium.testing.paths import free_ports
+from mycelium.transport.addresses import StoreAddress
+from mycelium.transport.books import StoreBooks, read_books
+from tests.chaos.plan import Plan, events, participants
+from tests.chaos.records import Counter
+from tests.chaos.verdict import Verdict, is_done, judge
+
+REPOSITORY = Path(__file__).parents[2]
+
+STUCK_SECONDS = 60.0
+"""Without any progress for so long, a run has failed."""
+
+SPEC = """system: chaos
+contracts:
+  Event:
+    class: tests.chaos.messages:Event
+    type_id: 900
+    topic: chaos.{publisher}.{lane}
+    fields: {publisher: str, lane: str, number: int, filling: bytes}
+services:
+  chaos:
+    class: tests.chaos.messages:Event
+    publishes: [Event]
+    subscribes: []
+    restart: never
+    depends_on: []
+"""
+
+
+def make_plan(
+    directory: Path, messages: int, *, broker_kills: int, stop_seconds: float, host: str = "127.0.0.1"
+) -> Plan:
+    """A run in an empty directory."""
+    frames, control, publish = free_ports(3)
+    (directory / "system.yaml").write_text(SPEC)
+    (directory / "distributed.toml").write_text(
+        f'[deployment]\nmode = "distributed"\nstate_dir = "state"\n'
+        f'[broker]\nhost = "{host}"\nframes_port = {frames}\ncontrol_port = {control}\npublish_port = {publish}\n'
+        f"journal_bytes = {4 << 30}\n"
+        f'[[bundles]]\nname = "all"\nservices = ["chaos"]\n'
+    )
+    address = StoreAddress("broker", f"tcp://{host}:{frames}", f"tcp://{host}:{control}", f"tcp://{host}:{publish}")
+    publishers, readers = participants(messages)
+    return Plan(directory, address, publishers, readers, broker_kills, stop_seconds)
+
+
+class Controller:
+    """One run.
+
+    Args:
+        plan: what is to happen.
+        say: takes a line for whoever watches.
+    """
+
+    def __init__(self, plan: Plan, say: Callable[[str], None]) -> None:
+        self._plan = plan
+        self._say = say
+        self._path = plan.save()
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._counters = {publisher.name: Counter(plan.progress(publisher.name)) for publisher in plan.publishers}
+        self._moved = (time.monotonic(), 0)
+
+    async def run(self) -> Verdict:
+        """To the end.
+
+        Raises:
+            RuntimeError: a process ended that should not, or nothing moves any more.
+        """
+        plan = self._plan
+        try:
+            self._start("broker")
+            for reader in plan.readers:
+                self._start(reader.name)
+            await self._until(lambda: all((plan.directory / f"{r.name}.ready").exists() for r in plan.readers))
+            for publisher in plan.publishers:
+                self._start(publisher.name)
+            for part, what, name in events(plan):
+                await self._until(lambda part=part: self._published() >= part * plan.total)  # type: ignore[misc]
+                await self._happen(part, what, name)
+            await self._until(lambda: all(self._has_published(p.name) for p in plan.publishers))
+            plan.published_flag.touch()
+            self._say("everything is published; waiting for the readers")
+            return judge(plan, await self._all_read())
+        finally:
+            self._end()
+
+    def _published(self) -> int:
+        return sum(counter.value for counter in self._counters.values())
+
+    def _has_published(self, name: str) -> bool:
+        code = self._processes[name].poll()
+        if code:
+            raise RuntimeError(f"{name} ended with {code}; see {self._plan.directory / name}.log")
+        return code == 0
+
+    async def _happen(self, part: float, what: str, name: str) -> None:
+        process = self._processes[name]
+        if process.poll() is not None:
+            self._say(f"{part:4.0%}  {name} is done already")
+            return
+        self._say(f"{part:4.0%}  {what} {name}")
+        if what == "kill":
+            process.kill()
+            process.wait()
+            self._start(name)
+        else:
+            process.send_signal(signal.SIGSTOP)
+            asyncio.get_running_loop().call_later(self._plan.stop_seconds, process.send_signal, signal.SIGCONT)
+
+    def _start(self, name: str) -> None:
+        plan = self._plan
+        if name == "broker":
+            config = str(plan.directory / "distributed.toml")
+            command = [sys.executable, "-m", "mycelium", "broker", "--config", config]
+        else:
+            role = "publisher" if name in self._counters else "reader"
+            command = [sys.executable, "-m", f"tests.chaos.{role}", str(self._path), name]
+        with (plan.directory / f"{name}.log").open("ab") as log:
+            environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+            self._processes[name] = subprocess.Popen(command, stdout=log, stderr=log, cwd=REPOSITORY, env=environment)
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            self._check(self._published())
+            await asyncio.sleep(0.05)
+
+    def _check(self, moved: int) -> None:
+        """Nobody has ended who should not have, and something moves."""
+        if moved != self._moved[1]:
+            self._moved = (time.monotonic(), moved)
+        elif time.monotonic() - self._moved[0] > STUCK_SECONDS:
+            raise RuntimeError(f"nothing has moved for {STUCK_SECONDS:g} s; see {self._plan.directory}")
+        for name, process in self._processes.items():
+            code = process.poll()
+            if code is not None and not (code == 0 and name in self._counters):
+                raise RuntimeError(f"{name} ended with {code}; see {self._plan.directory / name}.log")
+
+    async def _all_read(self) -> StoreBooks:
+        while True:
+            try:
+                books = await read_books(self._plan.store, 5.0)
+            except PathError:
+                books = None
+            if books is not None and is_done(self._plan, books):
+                return books
+            done = 0 if books is None else sum(a.cursor for book in books.streams for a in book.readers.values())
+            self._check(self._published() + done)
+            await asyncio.sleep(0.2)
+
+    def _end(self) -> None:
+        for name, process in self._processes.items():
+            if process.poll() is None and name != "broker":
+                process.send_signal(signal.SIGCONT)
+                process.terminate()
+        # The broker last: the others say to it how far they have come.
+        for name in sorted(self._processes, key=lambda name: name == "broker"):
+            process = self._processes[name]
+            if process.poll() is not None:
+                continue
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
