@@ -1,4 +1,4 @@
-"""The journal: what the broker pays for every frame before it forwards it, and what reading one costs."""
+"""Journal and outbox: what is paid for every frame before it is forwarded or sent, and what reading one costs."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from benchmarks.test_local import Tick
-from mycelium.core.delivery.frames import StreamKey
+from mycelium.core.delivery.frames import Frame, StreamKey
 from mycelium.core.envelope import Envelope, encode_frame
 from mycelium.core.message import PayloadCodec
-from mycelium.journal import Durability, Entry, Journal, LmdbJournal, MemoryJournal
+from mycelium.journal import Durability, Entry, Journal, LmdbJournal, MemoryJournal, Outbox
 
 CODEC = PayloadCodec(Tick)
 STREAMS = [StreamKey(7, 8, f"bench.{number}") for number in range(100)]
@@ -100,6 +100,34 @@ def test_refuse_duplicates(benchmark: Any, tmp_path: Path) -> None:
     benchmark.pedantic(many, rounds=7, warmup_rounds=1)
     report(benchmark, 5_000)
     journal.close()
+
+
+@pytest.mark.parametrize("batch", [1, 64])
+@pytest.mark.parametrize("what", ["put", "confirm"])
+def test_outbox(benchmark: Any, tmp_path: Path, what: str, batch: int) -> None:
+    """A publisher's own stream, in batches; each is confirmed in the end, a batch at a time."""
+    outbox = Outbox(tmp_path / "outbox")
+    frame = frame_of(1)
+    starts = count(1, batch * BATCHES)
+
+    def put(start: int) -> None:
+        for first in range(start, start + batch * BATCHES, batch):
+            outbox.put([Frame(STREAMS[0], n, 1, frame) for n in range(first, first + batch)])
+
+    def confirm(start: int) -> None:
+        for first in range(start, start + batch * BATCHES, batch):
+            outbox.confirm(STREAMS[0], first + batch - 1)
+
+    def prepared() -> tuple[tuple[int], dict[str, Any]]:
+        start = next(starts)
+        outbox.confirm(STREAMS[0], start - 1)
+        if what == "confirm":
+            put(start)
+        return (start,), {}
+
+    benchmark.pedantic(put if what == "put" else confirm, setup=prepared, rounds=7, warmup_rounds=1)
+    report(benchmark, BATCHES * batch)
+    outbox.close()
 
 
 def report(benchmark: Any, frames: int) -> None:

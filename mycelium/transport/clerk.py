@@ -10,8 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
-import msgspec
-
 from mycelium.core.delivery.control import (
     MAX_NAME,
     Alive,
@@ -20,14 +18,12 @@ from mycelium.core.delivery.control import (
     AskReaders,
     Books,
     Fetch,
-    Fetched,
     FromClient,
     FromStore,
     Here,
     Join,
     Joined,
     Leave,
-    Mark,
     Marks,
     Readers,
     Report,
@@ -36,17 +32,15 @@ from mycelium.core.delivery.control import (
     StreamBook,
     Taken,
 )
-from mycelium.core.delivery.frames import Account, StreamKey, Watermark
-from mycelium.core.delivery.joining import Place, Start, place
-from mycelium.core.envelope import decode_frame, source_id
-from mycelium.core.errors import TopicError, WireError
+from mycelium.core.delivery.frames import Account, StreamKey
+from mycelium.core.delivery.groups import MemberId
+from mycelium.core.delivery.sharing import Progress, Released
+from mycelium.core.envelope import source_id
+from mycelium.core.errors import WireError
 from mycelium.core.ledger import Tally
-from mycelium.core.topics import Pattern
-from mycelium.journal import Extent, Journal, JournalDamagedError, JournalFullError
-
-MAX_CREDITS = 64
-MAX_ANSWER_BYTES = 256 << 10
-"""What one answer holds at most: half a millisecond of the store's time, so that a repair holds up nobody."""
+from mycelium.journal import Journal
+from mycelium.transport.groups import Groups
+from mycelium.transport.holdings import Holdings
 
 MAX_READERS = 2_000
 MAX_CLIENT_NAMES = 256
@@ -61,8 +55,6 @@ SILENT_NS = 10_000_000_000
 Answer = tuple[bytes, FromStore]
 """To whom, and what."""
 
-_account: msgspec.msgpack.Decoder[Account] = msgspec.msgpack.Decoder(Account)
-
 
 @dataclass(slots=True)
 class _Reader:
@@ -73,6 +65,8 @@ class _Reader:
     begins: dict[StreamKey, int] = field(default_factory=dict)
     """The last message that was not for it, of the streams that were there when it joined."""
     accounts: dict[StreamKey, Account] = field(default_factory=dict)
+    is_member: bool = False
+    """Of a group, which has its account."""
 
 
 @dataclass(slots=True)
@@ -100,7 +94,6 @@ class Clerk:
         self._time_ns = time_ns
         self._clients: dict[bytes, _Client] = {}
         self._durable: dict[str, tuple[bytes, int]] = {}
-        self._types: dict[StreamKey, int] = {}
         self.names: dict[int, str] = {source_id(name): name for name in names}
         """Of the sources."""
         self.new_names: dict[int, str] = {}
@@ -109,6 +102,8 @@ class Clerk:
         """Which client publishes what."""
         self.refused: Tally = Tally()
         """What was refused, by cause."""
+        self.holdings: Holdings = Holdings(journal, self.refused)
+        self.groups: Groups = Groups(self.holdings, instance, time_ns)
 
     # --- who is there ------------------------------------------------------------------------
 
@@ -127,7 +122,8 @@ class Clerk:
         for name in client.names:
             if self.sources.get(source_id(name)) == peer:
                 del self.sources[source_id(name)]
-        for reader in client.readers.values():
+        for number, reader in client.readers.items():
+            self.groups.leave(MemberId(peer, number))
             if reader.durable and self._durable.get(reader.name, (b"", 0))[0] == peer:
                 del self._durable[reader.name]
 
@@ -158,13 +154,20 @@ class Clerk:
             case Join():
                 return self._join(peer, said)
             case Fetch():
-                return [(peer, self._fetch(said))]
+                return [(peer, self.holdings.fetch(said))]
             case AskMarks():
-                return [(peer, Marks(said.reader, said.serial, tuple(self._marks(said.type_id, said.patterns))))]
+                return [(peer, Marks(said.reader, said.serial, self.holdings.marks(said.type_id, said.patterns)))]
             case Report():
                 return self._report(peer, said)
             case Leave():
                 self._clients[peer].readers.pop(said.reader, None)
+                self.groups.leave(MemberId(peer, said.reader))
+                return []
+            case Progress():
+                self.groups.progress(MemberId(peer, said.reader), said)
+                return []
+            case Released():
+                self.groups.released(MemberId(peer, said.reader), said)
                 return []
             case AskReaders():
                 return [(peer, Readers(self.readers()))]
@@ -186,11 +189,16 @@ class Clerk:
 
     def _join(self, peer: bytes, said: Join) -> list[Answer]:
         client = self._clients[peer]
-        if len(client.readers) >= MAX_READERS or not 1 <= len(said.name.encode()) <= MAX_NAME:
+        is_known = said.reader in client.readers
+        if (not is_known and len(client.readers) >= MAX_READERS) or not 1 <= len(said.name.encode()) <= MAX_NAME:
             raise WireError(
                 f"reader {said.name[:MAX_NAME]!r}: a client has at most {MAX_READERS} readers, "
                 f"a name 1 to {MAX_NAME} bytes"
             )
+        if said.group:
+            self.groups.join(MemberId(peer, said.reader), said)
+            client.readers[said.reader] = _Reader(said.name, durable=False, is_member=True)
+            return [(peer, Joined(said.reader, self._instance, (), (), self.names))]
         answers: list[Answer] = []
         stored: dict[StreamKey, Account] = {}
         returns = False
@@ -199,9 +207,9 @@ class Clerk:
             if holder is not None and holder != (peer, said.reader):
                 answers.append((holder[0], Taken(holder[1], said.name)))
             self._durable[said.name] = (peer, said.reader)
-            returns = self._journal.knows_reader(said.name)
-            stored = self.stored_accounts(said.name)
-        places = self._places(said, stored, returns=returns)
+            returns = self.holdings.knows(said.name)
+            stored = self.holdings.accounts(said.name)
+        places = self.holdings.places(said, stored, returns=returns)
         if said.durable:
             # Where it begins is part of what a reader that comes back must find.
             begun = {
@@ -209,7 +217,7 @@ class Clerk:
                 for found in places
                 if found.stream not in stored
             }
-            self._store(said.name, begun)
+            self.holdings.store(said.name, begun)
             stored |= begun
         begins = {found.stream: found.begin - 1 for found in places}
         client.readers[said.reader] = _Reader(
@@ -219,76 +227,10 @@ class Clerk:
         answers.append((peer, Joined(said.reader, self._instance, tuple(places), rows, self.names)))
         return answers
 
-    def stored_accounts(self, name: str) -> dict[StreamKey, Account]:
-        """The accounts of a durable reader."""
-        return {stream: _account.decode(data) for stream, data in self._journal.load_accounts(name).items()}
-
-    def _places(self, said: Join, stored: dict[StreamKey, Account], *, returns: bool) -> list[Place]:
-        extents = self._extents(said.type_id, said.patterns)
-        position = self._journal.position_at(said.time_ns) if said.start is Start.TIME else 0
-        newest: dict[str, Extent] = {}
-        for extent in extents:
-            known = newest.get(extent.stream.topic)
-            if known is None or known.last_position < extent.last_position:
-                newest[extent.stream.topic] = extent
-        places = []
-        for extent in extents:
-            account = stored.get(extent.stream)
-            places.append(
-                place(
-                    Watermark(extent.stream, extent.first, extent.last),
-                    said.start,
-                    cursor=None if account is None else account.cursor,
-                    returns=returns,
-                    at_time=self._journal.first_from(extent.stream, position) if said.start is Start.TIME else 0,
-                    is_newest=newest[extent.stream.topic] is extent,
-                )
-            )
-        return places
-
-    def _extents(self, type_id: int, patterns: tuple[str, ...]) -> list[Extent]:
-        try:
-            parsed = [Pattern.parse(pattern) for pattern in patterns]
-        except TopicError as error:
-            raise WireError(f"a reader wants {error}") from None
-        return [
-            extent
-            for extent in self._journal.streams(parsed[0] if parsed else None)
-            if self.type_of(extent.stream) in (type_id, 0)
-            and all(pattern.matches(extent.stream.topic) for pattern in parsed[1:])
-        ]
-
-    def _marks(self, type_id: int, patterns: tuple[str, ...]) -> list[Mark]:
-        return [
-            Mark(extent.stream, self.type_of(extent.stream), extent.first, extent.last)
-            for extent in self._extents(type_id, patterns)
-        ]
-
-    def _fetch(self, said: Fetch) -> Fetched:
-        records, start = [], said.sequence
-        while True:
-            try:
-                records = self._journal.read_stream(
-                    said.stream, start, limit=min(said.credits, MAX_CREDITS), max_bytes=MAX_ANSWER_BYTES
-                )
-            except JournalDamagedError as error:
-                # Passed over: the reader sees from the next frame that these messages are gone.
-                self.refused.add("frame damaged in the journal")
-                behind = self._journal.first_from(said.stream, (error.position or 0) + 1)
-                if behind <= start:
-                    raise
-                start = behind
-            else:
-                break
-        frames = tuple(record.frame for record in records)
-        return Fetched(said.reader, said.stream, said.sequence, frames, self.mark(said.stream))
-
-    def mark(self, stream: StreamKey) -> Mark:
-        """How far a stream reaches."""
-        extent = self._journal.extent(stream)
-        if extent is None:
-            return Mark(stream, 0, 1, 0)
-        return Mark(stream, self.type_of(stream), extent.first, extent.last)
+    def begun(self, stream: StreamKey, type_id: int) -> None:
+        """A stream has begun, or goes on after a while."""
+        self.holdings.note_type(stream, type_id)
+        self.groups.begun(stream)
 
     def readers(self) -> tuple[str, ...]:
         """The names of the readers that are there."""
@@ -298,30 +240,13 @@ class Clerk:
         """Whether every reader that is there is done with everything that it wants."""
         for client in self._clients.values():
             for reader in client.readers.values():
-                for extent in self._extents(reader.type_id, reader.patterns):
+                if reader.is_member:
+                    continue
+                for extent in self.holdings.extents(reader.type_id, reader.patterns):
                     account = reader.accounts.get(extent.stream)
                     if extent.last > (reader.begins.get(extent.stream, 0) if account is None else account.cursor):
                         return False
-        return True
-
-    # --- types -------------------------------------------------------------------------------
-
-    def note_type(self, stream: StreamKey, type_id: int) -> None:
-        """A stream has begun."""
-        self._types[stream] = type_id
-
-    def type_of(self, stream: StreamKey) -> int:
-        """The contract of a stream's messages; 0 if none of them is kept that could tell."""
-        known = self._types.get(stream)
-        if known is None:
-            try:
-                records = self._journal.read_stream(stream, 0, limit=1, max_bytes=1)
-            except JournalDamagedError:
-                return 0
-            if not records:
-                return 0
-            known = self._types[stream] = decode_frame(records[0].frame).type_id
-        return known
+        return self.groups.all_done()
 
     # --- the books ---------------------------------------------------------------------------
 
@@ -332,28 +257,17 @@ class Clerk:
         if said.durable and self._durable.setdefault(said.name, (peer, said.reader)) != (peer, said.reader):
             return [(peer, Taken(said.reader, said.name))]
         rows = {row.stream: row.account for row in said.rows}
-        if said.durable and not self._store(said.name, rows):
+        if said.durable and not self.holdings.store(said.name, rows):
             return []  # it will say it again
         reader.accounts.update(rows)
         return [(peer, Reported(said.reader, said.serial))]
-
-    def _store(self, name: str, rows: dict[StreamKey, Account]) -> bool:
-        known = {stream: account for stream, account in rows.items() if self._journal.extent(stream) is not None}
-        try:
-            self._journal.store_accounts(
-                name, {stream: msgspec.msgpack.encode(account) for stream, account in known.items()}
-            )
-        except JournalFullError:
-            self.refused.add("accounts not stored: the journal is full")
-            return False
-        return True
 
     def books(self, offset: int) -> Books:
         """A page of the books, from the stream at ``offset`` on."""
         extents = self._journal.streams()
         page = extents[offset : offset + PAGE]
         readers: dict[str, dict[StreamKey, Account]] = {
-            name: self.stored_accounts(name) for name in self._journal.readers()
+            name: self.holdings.accounts(name) for name in self._journal.readers()
         }
         for client in self._clients.values():
             for reader in client.readers.values():
@@ -361,7 +275,7 @@ class Clerk:
         streams = tuple(
             StreamBook(
                 extent.stream,
-                self.type_of(extent.stream),
+                self.holdings.type_of(extent.stream),
                 extent.first,
                 extent.last,
                 {name: accounts[extent.stream] for name, accounts in readers.items() if extent.stream in accounts},

@@ -141,8 +141,9 @@ class Store:
         for frame, type_id in zip(frames, type_ids, strict=True):
             if frame.stream not in dirty:
                 dirty[frame.stream] = None
-                clerk.note_type(frame.stream, type_id)
+                clerk.begun(frame.stream, type_id)
             send(frame.data)
+        self._say_due()
 
     def pass_on(self, frame: bytes) -> None:
         """Send a frame that is not kept: delivery class live."""
@@ -199,6 +200,14 @@ class Store:
         for to, answer in answers:
             if not self.say(to, answer) and to != peer:
                 self.clerk.gone(to)
+        self._say_due()
+
+    def _say_due(self) -> None:
+        """Say to the members of groups what has been decided. One that cannot be told is gone, which decides more."""
+        while due := self.clerk.groups.due():
+            for member, said in due:
+                if not self.say(member.client, said):
+                    self.clerk.gone(member.client)
 
     def _subscribe(self, message: bytes) -> None:
         """A reader subscribes or unsubscribes. With XPUB_MANUAL libzmq leaves it to us whether it counts."""
@@ -232,7 +241,8 @@ class Store:
         dirty, self._dirty = list(self._dirty), {}
         names, self.clerk.new_names = self.clerk.new_names, {}
         while True:
-            marks: list[Mark] = [self.clerk.mark(stream) for stream in dirty[:MAX_TICK_MARKS]]
+            marks: list[Mark] = [self.clerk.holdings.mark(stream) for stream in dirty[:MAX_TICK_MARKS]]
+            self.clerk.groups.advance(marks)
             self._ticks += 1
             self._frames.send(tick_frame(Tick(self.instance, self._ticks, tuple(marks), names)))
             dirty, names = dirty[MAX_TICK_MARKS:], {}
@@ -241,6 +251,8 @@ class Store:
         for peer in self.clerk.silent():
             self.clerk.gone(peer)
             self._said.set()
+        self.clerk.groups.pass_time()
+        self._say_due()
         now = self._time_ns()
         if self.journal.sync_if_due(now):
             self._on_synced()

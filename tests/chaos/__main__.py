@@ -8,9 +8,11 @@ import shutil
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from tests.chaos.controller import Controller, make_plan
+from tests.chaos.plan import kills
 
 
 def main() -> None:
@@ -31,7 +33,8 @@ def main() -> None:
         print(f"{time.monotonic() - began:7.1f} s  {line}", file=sys.stderr, flush=True)
 
     say(f"logs and journal in {directory}")
-    plan = make_plan(directory, options.messages, broker_kills=options.broker_kills, stop_seconds=options.stop_seconds)
+    plan = make_plan(directory, options.messages)
+    plan = replace(plan, events=kills(plan, options.broker_kills, options.stop_seconds))
     keep = True
     try:
         verdict = asyncio.run(Controller(plan, say).run())

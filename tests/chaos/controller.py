@@ -11,11 +11,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
 from mycelium.core.errors import PathError
 from mycelium.testing.paths import free_ports
 from mycelium.transport.addresses import StoreAddress
 from mycelium.transport.books import StoreBooks, read_books
-from tests.chaos.plan import Plan, events, participants
+from tests.chaos.hosts import Hosts
+from tests.chaos.plan import Plan, participants
 from tests.chaos.records import Counter
 from tests.chaos.verdict import Verdict, is_done, judge
 
@@ -41,10 +44,8 @@ services:
 """
 
 
-def make_plan(
-    directory: Path, messages: int, *, broker_kills: int, stop_seconds: float, host: str = "127.0.0.1"
-) -> Plan:
-    """A run in an empty directory."""
+def make_plan(directory: Path, messages: int, *, host: str = "127.0.0.1") -> Plan:
+    """A run in an empty directory in which nothing happens."""
     frames, control, publish = free_ports(3)
     (directory / "system.yaml").write_text(SPEC)
     (directory / "distributed.toml").write_text(
@@ -55,7 +56,7 @@ def make_plan(
     )
     address = StoreAddress("broker", f"tcp://{host}:{frames}", f"tcp://{host}:{control}", f"tcp://{host}:{publish}")
     publishers, readers = participants(messages)
-    return Plan(directory, address, publishers, readers, broker_kills, stop_seconds)
+    return Plan(directory, address, publishers, readers, ())
 
 
 class Controller:
@@ -64,15 +65,18 @@ class Controller:
     Args:
         plan: what is to happen.
         say: takes a line for whoever watches.
+        hosts: the hosts ``broker``, ``writers`` and ``readers``, if the processes are to be on hosts of their own.
     """
 
-    def __init__(self, plan: Plan, say: Callable[[str], None]) -> None:
+    def __init__(self, plan: Plan, say: Callable[[str], None], hosts: Hosts | None = None) -> None:
         self._plan = plan
+        self._hosts = hosts
         self._say = say
         self._path = plan.save()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._counters = {publisher.name: Counter(plan.progress(publisher.name)) for publisher in plan.publishers}
         self._moved = (time.monotonic(), 0)
+        self._loss = 0.0
 
     async def run(self) -> Verdict:
         """To the end.
@@ -88,9 +92,13 @@ class Controller:
             await self._until(lambda: all((plan.directory / f"{r.name}.ready").exists() for r in plan.readers))
             for publisher in plan.publishers:
                 self._start(publisher.name)
-            for part, what, name in events(plan):
+            for part, what, name, amount in plan.events:
                 await self._until(lambda part=part: self._published() >= part * plan.total)  # type: ignore[misc]
-                await self._happen(part, what, name)
+                self._say(f"{part:4.0%}  {what} {name}" + (f" {amount:g}" if amount else ""))
+                if what in ("kill", "stop"):
+                    self._strike(what, name, amount)
+                elif self._hosts is not None:
+                    await self._disturb(self._hosts, what, name, amount)
             await self._until(lambda: all(self._has_published(p.name) for p in plan.publishers))
             plan.published_flag.touch()
             self._say("everything is published; waiting for the readers")
@@ -107,31 +115,65 @@ class Controller:
             raise RuntimeError(f"{name} ended with {code}; see {self._plan.directory / name}.log")
         return code == 0
 
-    async def _happen(self, part: float, what: str, name: str) -> None:
+    def _strike(self, what: str, name: str, seconds: float) -> None:
         process = self._processes[name]
         if process.poll() is not None:
-            self._say(f"{part:4.0%}  {name} is done already")
-            return
-        self._say(f"{part:4.0%}  {what} {name}")
-        if what == "kill":
+            self._say(f"      {name} is done already")
+        elif what == "kill":
             process.kill()
             process.wait()
             self._start(name)
         else:
             process.send_signal(signal.SIGSTOP)
-            asyncio.get_running_loop().call_later(self._plan.stop_seconds, process.send_signal, signal.SIGCONT)
+            asyncio.get_running_loop().call_later(seconds, process.send_signal, signal.SIGCONT)
+
+    async def _disturb(self, hosts: Hosts, what: str, name: str, amount: float) -> None:
+        match what:
+            case "lose":
+                self._loss = amount or self._loss
+                hosts.lose(name, self._loss, on=amount > 0)
+            case "delay":
+                hosts.delay(name, amount, on=amount > 0)
+            case "partition":
+                hosts.partition(name, on=True)
+                await asyncio.sleep(amount)  # it lasts as long as it lasts: nobody is waited for
+                hosts.partition(name, on=False)
+            case "move":
+                self._processes[name].kill()
+                self._processes[name].wait()
+                hosts.move(name, "10.77.0.99")
+                self._start(name)
 
     def _start(self, name: str) -> None:
         plan = self._plan
         if name == "broker":
             config = str(plan.directory / "distributed.toml")
             command = [sys.executable, "-m", "mycelium", "broker", "--config", config]
+            if self._hosts is not None:
+                command += ["--bind", "0.0.0.0"]
         else:
             role = "publisher" if name in self._counters else "reader"
             command = [sys.executable, "-m", f"tests.chaos.{role}", str(self._path), name]
+        if self._hosts is not None:
+            command = [*self._hosts.command(self._host_of(name)), *command]
         with (plan.directory / f"{name}.log").open("ab") as log:
             environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
             self._processes[name] = subprocess.Popen(command, stdout=log, stderr=log, cwd=REPOSITORY, env=environment)
+
+    def _host_of(self, name: str) -> str:
+        return "broker" if name == "broker" else "writers" if name in self._counters else "readers"
+
+    async def _books(self) -> StoreBooks | None:
+        """What the store has; None if it does not answer now."""
+        if self._hosts is None:
+            try:
+                return await read_books(self._plan.store, 5.0)
+            except PathError:
+                return None
+        command = [*self._hosts.command("readers"), sys.executable, "-m", "tests.chaos.books", str(self._path)]
+        asking = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, cwd=REPOSITORY)
+        answer, _ = await asking.communicate()
+        return msgspec.msgpack.decode(answer, type=StoreBooks) if asking.returncode == 0 else None
 
     async def _until(self, condition: Callable[[], bool]) -> None:
         while not condition():
@@ -151,10 +193,7 @@ class Controller:
 
     async def _all_read(self) -> StoreBooks:
         while True:
-            try:
-                books = await read_books(self._plan.store, 5.0)
-            except PathError:
-                books = None
+            books = await self._books()
             if books is not None and is_done(self._plan, books):
                 return books
             done = 0 if books is None else sum(a.cursor for book in books.streams for a in book.readers.values())

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mycelium.transport.addresses import StoreAddress
+
+
+Event = tuple[float, str, str, float]
 
 
 @dataclass(frozen=True)
@@ -53,16 +55,17 @@ class Plan:
         directory: where everything is.
         store: where the broker is.
         publishers, readers: the processes.
-        broker_kills: how often the broker is killed.
-        stop_seconds: how long a reader is stopped.
+        events: what happens at which part of the messages published: ``(part, what, to whom, how much)``, in order.
+            ``kill`` it and start it again, ``stop`` it for so many seconds; to a host, ``partition`` it for so many
+            seconds, ``lose`` such a share of its packets or ``delay`` them so many seconds until it is told 0,
+            ``move`` it to another address.
     """
 
     directory: Path
     store: StoreAddress
     publishers: tuple[PublisherPlan, ...]
     readers: tuple[ReaderPlan, ...]
-    broker_kills: int
-    stop_seconds: float
+    events: tuple[Event, ...]
 
     @property
     def total(self) -> int:
@@ -84,8 +87,7 @@ class Plan:
             StoreAddress(**values["store"]),
             tuple(PublisherPlan(**publisher) for publisher in values["publishers"]),
             tuple(ReaderPlan(**reader) for reader in values["readers"]),
-            values["broker_kills"],
-            values["stop_seconds"],
+            tuple((part, what, name, amount) for part, what, name, amount in values["events"]),
         )
 
     def progress(self, name: str) -> Path:
@@ -122,10 +124,22 @@ def participants(messages: int) -> tuple[tuple[PublisherPlan, ...], tuple[Reader
     return publishers, readers
 
 
-def events(plan: Plan) -> Iterator[tuple[float, str, str]]:
-    """What happens at which part of the messages published: ``(part, what, to whom)``. In order."""
-    found = [(0.08 + 0.8 * kill / plan.broker_kills, "kill", "broker") for kill in range(plan.broker_kills)]
+def kills(plan: Plan, broker_kills: int, stop_seconds: float) -> tuple[Event, ...]:
+    """Everyone is killed once, the broker so often, and one reader is stopped for a while."""
+    found: list[Event] = [(0.08 + 0.8 * kill / broker_kills, "kill", "broker", 0) for kill in range(broker_kills)]
     victims = [publisher.name for publisher in plan.publishers] + [reader.name for reader in plan.readers]
-    found += [(0.05 + 0.85 * place / len(victims), "kill", name) for place, name in enumerate(victims)]
-    found.append((0.5, "stop", "wild"))
-    yield from sorted(found)
+    found += [(0.05 + 0.85 * place / len(victims), "kill", name, 0) for place, name in enumerate(victims)]
+    found.append((0.5, "stop", "wild", stop_seconds))
+    return tuple(sorted(found))
+
+
+def bad_network() -> tuple[Event, ...]:
+    """What a network between hosts does on its worst day."""
+    return (
+        (0.05, "lose", "broker", 0.05),
+        (0.3, "lose", "broker", 0.0),
+        (0.32, "delay", "broker", 0.05),
+        (0.5, "delay", "broker", 0.0),
+        (0.55, "partition", "broker", 20.0),
+        (0.75, "move", "broker", 0),
+    )

@@ -110,7 +110,8 @@ class Seen:
 def _runs(data: bytes) -> list[Run]:
     whole = data[: len(data) - len(data) % _RUN.size]
     return [
-        Run(publisher, lane, epoch, first, length) for publisher, lane, _, epoch, first, length in _RUN.iter_unpack(whole)
+        Run(publisher, lane, epoch, first, length)
+        for publisher, lane, _, epoch, first, length in _RUN.iter_unpack(whole)
     ]
 
 

@@ -102,7 +102,7 @@ def test_another_process_is_locked_out(tmp_path: Path) -> None:
     LmdbJournal(tmp_path).close()  # the lock died with its process
 
 
-# Puts batches of four and confirms all but a few of them, for ever. A line says what was done, a confirm also what is tried.
+# Puts batches of four and confirms all but a few of them, for ever. A line says what was done, or is being tried.
 PUBLISHER = textwrap.dedent("""
     import os, sys
     from pathlib import Path

@@ -141,6 +141,15 @@ class GroupState:
         """How far the group is with every stream that it knows."""
         return {key: stream.account for key, stream in self._streams.items()}
 
+    def account(self, key: StreamKey) -> Account | None:
+        """How far the group is with a stream; None if it does not know it."""
+        stream = self._streams.get(key)
+        return None if stream is None else stream.account
+
+    def is_wanted(self, key: StreamKey) -> bool:
+        """Whether a member wants a stream."""
+        return any(member.wants(key) for member in self._members.values())
+
     def holder(self, key: StreamKey) -> MemberId | None:
         """Who holds a stream."""
         stream = self._streams.get(key)
