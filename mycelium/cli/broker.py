@@ -13,14 +13,19 @@ import typer
 
 from mycelium.broker.broker import Broker
 from mycelium.bus.clock import SystemClock
-from mycelium.cli.fabric import broker_address, broker_journal
+from mycelium.cli.fabric import broker_address, broker_journal, retention_of
+from mycelium.cli.reload import Reloader
 from mycelium.core.errors import ConfigError, Problem
 from mycelium.journal import Journal
-from mycelium.observe.logs import LogFormat, configure_logging
+from mycelium.observe.logs import LogFormat, configure_logging, set_level
 from mycelium.spec.model import SystemSpec, load_spec
-from mycelium.topology.load import load_topology
+from mycelium.topology.load import LoadedTopology, load_topology
 from mycelium.topology.model import Broker as BrokerSettings
+from mycelium.topology.model import Topology
 from mycelium.transport.addresses import StoreAddress
+
+CHANGEABLE = frozenset({"logging.level", "broker.topics", "broker.max_age_seconds"})
+"""What a running broker takes up from a changed topology."""
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger("broker")
 
@@ -41,7 +46,8 @@ def broker(
     """Keep what services publish, pass it on, and send what their readers have missed.
 
     It runs until SIGTERM or Ctrl-C. What it has confirmed is in its journal and is there when it starts again, also
-    after it was killed.
+    after it was killed. A changed topology is taken up on SIGHUP, or by itself, as far as it concerns log level and
+    retention.
 
     Exit codes: 0 stopped by a signal, 1 an address is taken or the journal is damaged, 2 a file or option is wrong.
 
@@ -62,12 +68,14 @@ def broker(
     spec = load_spec(topology.spec_path)
     journal = broker_journal(topology, settings)
     try:
-        asyncio.run(_serve(settings, spec, journal, broker_address(settings, bind)))
+        asyncio.run(_serve(topology, settings, spec, journal, broker_address(settings, bind)))
     finally:
         journal.close()
 
 
-async def _serve(settings: BrokerSettings, spec: SystemSpec, journal: Journal, address: StoreAddress) -> None:
+async def _serve(
+    topology: LoadedTopology, settings: BrokerSettings, spec: SystemSpec, journal: Journal, address: StoreAddress
+) -> None:
     made = Broker(
         address,
         journal,
@@ -79,6 +87,12 @@ async def _serve(settings: BrokerSettings, spec: SystemSpec, journal: Journal, a
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
+
+    def take_up(values: Topology) -> None:
+        if values.broker is not None:
+            journal.retain(retention_of(values.broker))
+        set_level(values.logging.level)
+
     try:
         made.open()
         kept = journal.statistics()
@@ -91,7 +105,8 @@ async def _serve(settings: BrokerSettings, spec: SystemSpec, journal: Journal, a
             kept_frames=kept.frames,
             durability=str(settings.durability.value),
         )
-        await stopping.wait()
+        async with Reloader(topology, CHANGEABLE, take_up).watching():
+            await stopping.wait()
     finally:
         await made.aclose()
     log.info("stopped", accepted=made.accepted, duplicates=made.duplicates, refused=dict(made.refused.counts))

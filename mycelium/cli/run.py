@@ -20,13 +20,17 @@ from mycelium.bus.clock import SystemClock
 from mycelium.cli.fabric import fabric_of, readers_elsewhere, reading_of
 from mycelium.cli.guard import EXIT_FAILED, EXIT_INTERRUPTED
 from mycelium.cli.progress import ProgressView
+from mycelium.cli.reload import Reloader
 from mycelium.cli.report import prepare_summary, print_summary, write_summary
 from mycelium.cli.system import System, load_system, placements
 from mycelium.core.errors import ConfigError, Problem
-from mycelium.observe.logs import LogFormat, configure_logging
+from mycelium.observe.logs import LogFormat, configure_logging, set_level
 from mycelium.service.host import Host, Outcome, Placement, summary_of
 from mycelium.spec.check import check_topology
-from mycelium.topology.model import Mode
+from mycelium.topology.model import Mode, Topology
+
+CHANGEABLE = frozenset({"logging.level", "deployment.drain_seconds"})
+"""What running services take up from a changed topology."""
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger("host")
 
@@ -55,7 +59,8 @@ def run(
     """Host the services of a topology until their work is done or a signal comes.
 
     SIGTERM and Ctrl-C drain: sources stop, what has been published is handled, then the process ends.
-    A second Ctrl-C ends it at once.
+    A second Ctrl-C ends it at once. A changed topology is taken up on SIGHUP, or by itself, as far as it concerns
+    log level and drain time.
 
     Exit codes: 0 done, 1 a service failed or the ledger does not balance, 2 a file or option is wrong,
     130 ended by Ctrl-C.
@@ -159,8 +164,14 @@ async def _host(
         fabric=fabric,
         readers=readers_elsewhere(system, names) if fabric is not None else frozenset(),
     )
+
+    def take_up(values: Topology) -> None:
+        set_level(values.logging.level)
+        host.drain_seconds = values.deployment.drain_seconds
+
     with _signals(host, interrupts):
-        return await host.run()
+        async with Reloader(system.topology, CHANGEABLE, take_up).watching():
+            return await host.run()
 
 
 @contextlib.contextmanager

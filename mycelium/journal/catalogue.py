@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from mycelium.core.delivery.frames import StreamKey
 from mycelium.core.topics import Pattern
 from mycelium.journal.errors import JournalOrderError
+from mycelium.journal.keeping import Retention
 from mycelium.journal.protocol import Entry, Extent
 
 
@@ -114,6 +115,14 @@ class Catalogued(ABC):
     """Base of the journals: what both answer from memory."""
 
     _catalogue: Catalogue
+    _retention: Retention
+
+    def retain(self, retention: Retention) -> None:
+        """See :class:`~mycelium.journal.protocol.Journal`."""
+        self._check_open()
+        self._retention = retention
+        for state in self._catalogue:
+            state.rule = None
 
     @abstractmethod
     def _check_open(self) -> None:

@@ -54,13 +54,12 @@ class JournalDamagedError(JournalError):
         path: where it is stored.
         what: what was found, and what was expected.
         position: of the damaged record, None where the damage is not in one record.
-        command: what salvages the rest.
     """
 
-    def __init__(self, path: str, what: str, *, position: int | None = None, command: str | None = None) -> None:
+    def __init__(self, path: str, what: str, *, position: int | None = None) -> None:
         self.what = what
         self.position = position
-        self.command: str = command or salvage_command(path)
+        self.command: str = salvage_command(path)
         where = "" if position is None else f"record at position {position}: "
         super().__init__(path, f"damaged: {where}{what}; what is readable can be saved with: {self.command}")
 

@@ -8,7 +8,6 @@ reads nothing. What a former process left is read, and checked, at the opening.
 
 from __future__ import annotations
 
-import shlex
 from collections import deque
 from collections.abc import Sequence
 from itertools import takewhile
@@ -49,7 +48,7 @@ class Outbox:
 
     Raises:
         JournalLockedError: another process has it open.
-        JournalDamagedError: what it holds cannot be trusted, or a stream has a hole, so that it could not be sent.
+        JournalDamagedError: what it holds cannot be trusted.
         JournalVersionError: another version wrote it.
         JournalFullError: there is no room to begin.
         JournalError: the directory cannot be used.
@@ -91,32 +90,20 @@ class Outbox:
             if stream is None:
                 raise JournalDamagedError(self._path, f"stream {record.stream} is not known", position=record.position)
             frame = Frame(stream, record.sequence, record.count, record.frame)
-            self._check_hole(self._waiting.get(stream), record.sequence, record.position, stream)
             self._keep(frame, record.position)
             left.append(frame)
         return tuple(left)
-
-    def _check_hole(self, waiting: deque[_Place] | None, sequence: int, position: int, stream: StreamKey) -> None:
-        """A salvaged store may have holes. What stands behind one cannot be sent in order."""
-        if waiting and sequence != waiting[-1].last + 1:
-            raise JournalDamagedError(
-                self._path,
-                f"messages {waiting[-1].last + 1} to {sequence - 1} of stream {stream.topic}, source "
-                f"{stream.source:#x}, epoch {stream.epoch} are missing before it",
-                position=position,
-                command=f"mycelium journal export {shlex.quote(self._path)} --out frames.jsonl",
-            )
 
     def put(self, frames: Sequence[Frame]) -> None:
         """Keep frames, all of them or none. When this returns, they survive the end of the process.
 
         Args:
-            frames: each follows the one before it in its stream.
+            frames: each comes after the one before it in its stream, mostly at once: a publish that was cancelled
+                leaves a hole.
 
         Raises:
             JournalFullError: there is no room until frames are confirmed. The next call tries again.
             JournalOrderError: a frame starts at or before the last sequence of its stream.
-            ValueError: a frame does not follow the one before it.
             JournalError: the disk failed.
         """
         self._check_open()
@@ -126,7 +113,6 @@ class Outbox:
             self._remove_confirmed()
         entries = [Entry(frame.stream, frame.sequence, frame.count, 0, frame.data) for frame in frames]
         check_order(self._catalogue, entries, self._path)
-        self._check_follows(frames)
         batch = Batch(self._catalogue, self._next_number, 0)
         start = self._last_position + 1
         for position, entry in enumerate(entries, start):
@@ -151,18 +137,6 @@ class Outbox:
         for position, frame in enumerate(frames, start):
             self._keep(frame, position)
         self._last_position += len(frames)
-
-    def _check_follows(self, frames: Sequence[Frame]) -> None:
-        ends: dict[StreamKey, int] = {}
-        for frame in frames:
-            waiting = self._waiting.get(frame.stream)
-            end = ends.get(frame.stream) or (waiting[-1].last if waiting else frame.sequence - 1)
-            if frame.sequence != end + 1:
-                raise ValueError(
-                    f"a frame on {frame.stream.topic} starts at sequence {frame.sequence}, expected {end + 1}: "
-                    "a stream has no holes at its publisher"
-                )
-            ends[frame.stream] = frame.last
 
     def _keep(self, frame: Frame, position: int) -> None:
         place = _Place(frame.sequence, frame.last, position)

@@ -19,7 +19,7 @@ import msgspec
 
 from mycelium.core.delivery.frames import StreamKey
 from mycelium.core.topics import Pattern
-from mycelium.journal.keeping import Trimmed
+from mycelium.journal.keeping import Retention, Trimmed
 
 MAX_ACCOUNT = 1_024
 """Bytes in an account: a reader's sequence takes eight, a group's state some more."""
@@ -267,6 +267,10 @@ class Journal(Protocol):
         Raises:
             JournalFullError: the disk has no room for the few pages that removing takes.
         """
+        ...
+
+    def retain(self, retention: Retention) -> None:
+        """Keep frames by these rules from now on."""
         ...
 
     def sync(self) -> None:

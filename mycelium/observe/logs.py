@@ -17,6 +17,29 @@ class LogFormat(enum.StrEnum):
     JSON = "json"
 
 
+_LEVELS = logging.getLevelNamesMapping()
+
+
+class _Threshold:
+    """Drops what is less severe than the level. A processor, so that the level of every logger can change at once."""
+
+    def __init__(self) -> None:
+        self.level = logging.INFO
+
+    def __call__(self, _logger: object, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        if _LEVELS.get(method.upper(), logging.CRITICAL) < self.level:
+            raise structlog.DropEvent
+        return event
+
+
+_threshold = _Threshold()
+
+
+def set_level(level: str) -> None:
+    """Show from now on what is at least as severe: debug, info, warning, error."""
+    _threshold.level = _LEVELS[level.upper()]
+
+
 def configure_logging(
     *, level: str = "info", form: LogFormat = LogFormat.CONSOLE, stream: TextIO | None = None
 ) -> None:
@@ -40,14 +63,16 @@ def configure_logging(
                 exception_formatter=structlog.dev.plain_traceback,
             )
         ]
+    set_level(level)
     structlog.configure(
         processors=[
+            _threshold,
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *rendering,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
         logger_factory=structlog.PrintLoggerFactory(out),
         cache_logger_on_first_use=False,
     )

@@ -92,7 +92,7 @@ class Host:
     ) -> None:
         self._placements = in_flow_order(placements)
         self._clock = clock
-        self._drain_seconds = drain_seconds
+        self.drain_seconds: float = drain_seconds
         self._report = report
         self._ready_seconds = fabric.ready_seconds if fabric is not None else 0.0
         self._readers = readers
@@ -188,8 +188,8 @@ class Host:
 
     async def _let_finish(self, runs: list[asyncio.Task[None]]) -> None:
         """Give every ``run`` half the drain time to stop where it is right, then cancel it."""
-        log.info("draining", seconds=self._drain_seconds)
-        _, late = await asyncio.wait(runs, timeout=self._drain_seconds / 2)
+        log.info("draining", seconds=self.drain_seconds)
+        _, late = await asyncio.wait(runs, timeout=self.drain_seconds / 2)
         for task in late:
             log.warning("did not stop by itself and is cancelled", task=task.get_name())
             task.cancel()
@@ -198,12 +198,12 @@ class Host:
     async def _drain(self) -> bool:
         """Let the services handle what there is, publishers before their readers. False if time ran out."""
         try:
-            async with asyncio.timeout(self._drain_seconds):
+            async with asyncio.timeout(self.drain_seconds):
                 for runner in self._runners:
                     await runner.drain()
         except TimeoutError:
             queued = sum(entry.queued for entry in self._network.ledger().routes)
-            log.error("draining took too long, the rest is dropped", seconds=self._drain_seconds, queued=queued)
+            log.error("draining took too long, the rest is dropped", seconds=self.drain_seconds, queued=queued)
             return False
         return True
 

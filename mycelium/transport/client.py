@@ -32,7 +32,6 @@ from mycelium.core.delivery.control import (
     Marks,
     Probe,
     Readers,
-    Report,
     Reported,
     Taken,
     encode,
@@ -42,11 +41,13 @@ from mycelium.core.delivery.control import (
 )
 from mycelium.core.delivery.frames import StreamKey
 from mycelium.core.delivery.reader import Request
+from mycelium.core.delivery.sharing import Assign, Revoke
 from mycelium.core.envelope import decode_frame
 from mycelium.core.errors import PathError, WireError
 from mycelium.core.ledger import Tally
 from mycelium.transport.addresses import StoreAddress
 from mycelium.transport.inlets import Inlet
+from mycelium.transport.members import Member
 from mycelium.transport.sockets import Port
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger("client")
@@ -311,6 +312,11 @@ class Client:
                 inlet = self._inlets.get(said.reader)
                 if inlet is not None and said.serial == inlet.reported:
                     inlet.unreported.clear()
+            case Assign() | Revoke():
+                member = self._inlets.get(said.reader)
+                if isinstance(member, Member):
+                    member.on_said(said)
+                    self._release(member)
             case Readers():
                 self._readers = frozenset(said.names)
             case Taken():
@@ -376,7 +382,7 @@ class Client:
         if self._beats % ALIVE_BEATS == 0:
             self.say_alive()
             for inlet in self._inlets.values():
-                if self._probed and not inlet.joined.is_set():
+                if self._probed and (inlet.join.group or not inlet.joined.is_set()):
                     self.say(inlet.join)
                 if inlet.detached and not inlet.finishing:
                     self._say_marks(inlet)
@@ -391,12 +397,20 @@ class Client:
                 inlet.ask_again()
         for inlet in self._inlets.values():
             self._report(inlet)
+            if isinstance(inlet, Member):
+                self._release(inlet)
 
     def _report(self, inlet: Inlet) -> None:
-        rows = inlet.rows()
-        if rows:
-            inlet.reported = next(self._serials)
-            self.say(Report(inlet.number, inlet.join.name, inlet.reported, inlet.join.durable, rows))
+        serial = next(self._serials)
+        said = inlet.report(serial)
+        if said is not None:
+            inlet.reported = serial
+            self.say(said)
+
+    def _release(self, member: Member) -> None:
+        said = member.released()
+        if said is not None:
+            self.say(said)
 
     async def aclose(self) -> None:
         """Say nothing more."""

@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
 
 import structlog
 
-from mycelium.core.delivery.control import Join, Joined, Mark, Row
+from mycelium.core.delivery.control import FromClient, Join, Joined, Mark, Report, Row
 from mycelium.core.delivery.frames import Account, Frame, StreamKey, Watermark
 from mycelium.core.delivery.reader import Action, Deliver, Expired, ReaderState, Request
 from mycelium.core.envelope import Envelope, decode_frame
 from mycelium.core.errors import WireError
-from mycelium.core.ledger import Cause, RouteEntry
+from mycelium.core.ledger import Cause
 from mycelium.core.message import Message
 from mycelium.core.policy import QueuePolicy
 from mycelium.transport.queues import BoundedQueue
+from mycelium.transport.stored import StoredRoute
 from mycelium.transport.streams import Item, Route, Stream, StreamId
 from mycelium.transport.subscriptions import Interest
 
@@ -30,61 +32,25 @@ log: structlog.typing.FilteringBoundLogger = structlog.get_logger("reader")
 Decode = Callable[[Envelope, Interest], list[Message]]
 
 
-class StoredRoute(Route):
-    """A stream that comes from a store, as one subscription sees it."""
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a reader has to do with.
 
-    __slots__ = ("account", "given", "key", "losses", "reaches")
+    Args:
+        decode: a frame's messages.
+        source_name: the name of a source.
+        is_own: whether a stream comes by a nearer path.
+        live: whether its contract has delivery class live.
+        fetch: asks the store for frames.
+        on_end: called when a detached reader has got everything.
+    """
 
-    def __init__(self, key: StreamKey, stream: Stream, queue: BoundedQueue, account: Account, name: str) -> None:
-        super().__init__(stream, queue, account.joined, name)
-        self.key: StreamKey = key
-        self.delivered = account.delivered
-        for cause, number in account.dropped.items():
-            self.dropped.add(cause, number)
-        self.given: int = account.cursor
-        """The last message that was put into the queue, or dropped before it."""
-        self.reaches: int = account.cursor
-        """The last message that is known to exist."""
-        self.account: Account = account
-        """As it was reported last."""
-        # Messages dropped before the queue, the last of them and how many, until the reader has come past them.
-        self.losses: deque[tuple[int, str, int]] = deque()
-
-    def lose(self, cause: str, first: int, last: int) -> None:
-        """Messages will not come."""
-        self.dropped.add(cause, last - first + 1)
-        self.losses.append((last, cause, last - first + 1))
-        self.given = last
-
-    def done_with(self, unfinished: Iterable[Item], in_hand: int) -> Account:
-        """How far the reader is.
-
-        Args:
-            unfinished: the route's items in queue and hand, oldest first.
-            in_hand: how many of these count as delivered and are not finished.
-        """
-        oldest = next(iter(unfinished), None)
-        cursor = self.given if oldest is None else oldest.sequence - 1
-        while self.losses and self.losses[0][0] <= cursor:
-            self.losses.popleft()
-        dropped = Counter(self.dropped.counts)
-        for _, cause, number in self.losses:
-            dropped[cause] -= number
-        return Account(self.joined, cursor, self.delivered - in_hand, {c: n for c, n in dropped.items() if n})
-
-    def entry(self, queued: int) -> RouteEntry:
-        """See :class:`Route`. What has not been fetched yet waits in the store."""
-        until = self.given if self.left is not None else max(self.reaches, self.given)
-        return RouteEntry(
-            topic=self.stream.id.topic,
-            source=self.stream.id.source_name,
-            epoch=self.stream.id.epoch,
-            subscription=self.name,
-            published=until - self.joined,
-            delivered=self.delivered,
-            dropped=self.dropped.frozen(),
-            queued=queued + until - self.given,
-        )
+    decode: Decode
+    source_name: Callable[[int], str]
+    is_own: Callable[[int, int], bool]
+    live: bool
+    fetch: Callable[[Inlet, Request], None]
+    on_end: Callable[[], None]
 
 
 class Inlet:
@@ -95,12 +61,7 @@ class Inlet:
         interest: what it wants.
         queue: where its messages go.
         join: how it joins.
-        decode: a frame's messages.
-        source_name: the name of a source.
-        is_own: whether a stream comes by a nearer path.
-        live: whether its contract has delivery class live.
-        fetch: asks the store for frames.
-        on_end: called when a detached reader has got everything.
+        around: what it has to do with.
     """
 
     def __init__(
@@ -109,13 +70,7 @@ class Inlet:
         interest: Interest,
         queue: BoundedQueue,
         join: Join,
-        *,
-        decode: Decode,
-        source_name: Callable[[int], str],
-        is_own: Callable[[int, int], bool],
-        live: bool,
-        fetch: Callable[[Inlet, Request], None],
-        on_end: Callable[[], None],
+        around: Surroundings,
     ) -> None:
         self.number = number
         self.interest = interest
@@ -134,12 +89,12 @@ class Inlet:
         self.detached: int = 0
         """Serial of the question how far it is to read, once it is detached."""
         self._accounts: dict[StreamKey, Account] = {}
-        self._decode = decode
-        self._source_name = source_name
-        self._is_own = is_own
-        self._live = live
-        self._fetch = fetch
-        self._on_end = on_end
+        self._decode = around.decode
+        self._source_name = around.source_name
+        self._is_own = around.is_own
+        self._live = around.live
+        self._fetch = around.fetch
+        self._on_end = around.on_end
         self._pending: deque[Deliver | Expired] = deque()
         self._messages: list[Message] = []
         self._position = 0
@@ -172,9 +127,9 @@ class Inlet:
 
     def on_frame(self, envelope: Envelope) -> None:
         """A frame has come by itself."""
-        if self._is_own(envelope.source, envelope.epoch) or self.ended:
-            return
         stream = StreamKey(envelope.source, envelope.epoch, envelope.topic)
+        if self.ended or self._excluded(stream):
+            return
         frame = Frame(stream, envelope.sequence, envelope.count, envelope)
         if self._live:
             self._on_live(frame)
@@ -224,11 +179,29 @@ class Inlet:
         for stream in set(self.state.streams) - set(kept):
             self._act(self.state.abandon(stream))
 
+    def _stop(self, streams: Collection[StreamKey]) -> None:
+        """Take no more of some streams. What waits of them is taken out; what is in hand is the last of it."""
+        if self._messages and _stream_of(self._pending[0]) in streams:
+            self._messages = []
+        self._pending = deque(action for action in self._pending if _stream_of(action) not in streams)
+        routes = {self.routes[stream]: stream for stream in streams if stream in self.routes}
+        first: dict[Route, int] = {}
+        for item in self.queue.take_out(routes):
+            first.setdefault(item.route, item.sequence)
+        for route in routes:
+            route.stop(first.get(route, route.given + 1) - 1)
+        for stream in streams:
+            self.state.stop(stream)
+            if self._until is not None:
+                self._until.pop(stream, None)
+        self._act(())
+
     def ask_again(self) -> None:
         """No answer has come for long."""
         self._act(self.state.ask_again())
 
     def _excluded(self, stream: StreamKey) -> bool:
+        """Whether a stream is not for this reader."""
         return self._is_own(stream.source, stream.epoch)
 
     # --- into the queue ----------------------------------------------------------------------
@@ -324,7 +297,7 @@ class Inlet:
 
     def finish(self, marks: Iterable[Mark]) -> None:
         """Take nothing beyond these marks; when all before has been put into the queue, it is over."""
-        until = {stream: route.given for stream, route in self.routes.items()}
+        until = {stream: route.given for stream, route in self.routes.items() if route.left is None}
         for mark in marks:
             if self.state.joined and not self._excluded(mark.stream):
                 given = until.get(mark.stream, self.state.expected(mark.stream) - 1)
@@ -362,7 +335,17 @@ class Inlet:
         """The store may have forgotten how far the reader is."""
         self.unreported = {key: Row(key, route.account) for key, route in self.routes.items()}
 
-    def rows(self) -> tuple[Row, ...]:
+    @property
+    def all_routes(self) -> list[StoredRoute]:
+        """What belongs to its books."""
+        return list(self.routes.values())
+
+    def report(self, serial: int) -> FromClient | None:
+        """What it has to say about how far it is."""
+        rows = self._rows()
+        return Report(self.number, self.join.name, serial, self.join.durable, rows) if rows else None
+
+    def _rows(self) -> tuple[Row, ...]:
         """The accounts that the store does not have yet."""
         unfinished: dict[Route, list[Item]] = {}
         for item in self.queue.unfinished():
@@ -377,3 +360,7 @@ class Inlet:
                 route.account = account
                 self.unreported[key] = Row(key, account)
         return tuple(self.unreported.values())
+
+
+def _stream_of(action: Deliver | Expired) -> StreamKey:
+    return action.frame.stream if isinstance(action, Deliver) else action.stream

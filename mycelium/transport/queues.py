@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 
 from mycelium.core.errors import QueueFullError
 from mycelium.core.ledger import Cause
@@ -80,6 +80,17 @@ class BoundedQueue:
     def _withdraw(self, waiting: Waiting) -> None:
         self._waiting.remove(waiting)
         waiting.message.route.dropped.add(Cause.CANCELLED)
+
+    def take_out(self, routes: Container[Route]) -> list[Item]:
+        """Take out what waits of some routes, in the queue or for room in it. The reader does not get it."""
+        taken = [item for item in self.items if item.route in routes]
+        self.items = deque(item for item in self.items if item.route not in routes)
+        for waiting in [waiting for waiting in self._waiting if waiting.message.route in routes]:
+            self._waiting.remove(waiting)
+            taken.append(waiting.message)
+            waiting.admitted()
+        self._admit()
+        return taken
 
     def take(self) -> Item:
         """The oldest item. Only when there is one."""

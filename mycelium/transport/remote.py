@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +19,9 @@ from mycelium.core.message import Message, PayloadCodec
 from mycelium.journal import Journal, MemoryJournal
 from mycelium.transport.addresses import Fabric, StoreAddress
 from mycelium.transport.client import Client
-from mycelium.transport.inlets import Inlet
+from mycelium.transport.inlets import Inlet, Surroundings
 from mycelium.transport.links import LinkSink
+from mycelium.transport.members import Member
 from mycelium.transport.queues import BoundedQueue
 from mycelium.transport.store import Store
 from mycelium.transport.streams import Stream
@@ -140,24 +141,27 @@ class Remote:
     # --- reading -----------------------------------------------------------------------------
 
     def inlets(
-        self, interests: Iterable[Interest], queue: BoundedQueue, reading: Reading, on_end: Callable[[], None]
+        self, interests: Collection[Interest], queue: BoundedQueue, reading: Reading, on_end: Callable[[], None]
     ) -> list[Inlet]:
-        """The readers of a subscription, one for each interest and store. They begin to join."""
+        """The readers of a subscription, one for each interest and store. They begin to join.
+
+        Raises:
+            UsageError: a group wants messages that no store keeps.
+        """
         clients = list(self._clients)
         if self._fabric.own is not None and not reading.is_plain:
             # What this process publishes comes back from its own store: only the store knows how far a reader is.
             if self._own_client is None:
                 self._own_client = self._client(self._fabric.own)
             clients.append(self._own_client)
+        unkept = [interest.name for interest in interests if interest.contract.type_id in self._fabric.live]
+        if reading.group and unkept:
+            raise UsageError(f"group {unkept[0]!r}: a contract of delivery class live is not kept, so it has no groups")
         made = []
         for interest, client in itertools.product(interests, clients):
             number = next(self._numbers)
             live = interest.contract.type_id in self._fabric.live
-            inlet = Inlet(
-                number,
-                interest,
-                queue,
-                _join(number, interest, reading),
+            around = Surroundings(
                 decode=self._decode,
                 source_name=client.source_name,
                 is_own=self._is_own if reading.is_plain else _never,
@@ -165,6 +169,8 @@ class Remote:
                 fetch=client.fetch,
                 on_end=on_end,
             )
+            kind = Member if reading.group else Inlet
+            inlet = kind(number, interest, queue, _join(number, interest, reading), around)
             self._inlets[inlet] = client
             client.add(inlet)
             made.append(inlet)
@@ -271,7 +277,7 @@ def entries(inlets: Iterable[Inlet], queued: dict[Any, int]) -> list[RouteEntry]
     found = []
     for inlet in inlets:
         inlet.refresh()
-        found += [route.entry(queued.get(route, 0)) for route in list(inlet.routes.values())]
+        found += [route.entry(queued.get(route, 0)) for route in inlet.all_routes]
     return found
 
 

@@ -10,6 +10,7 @@ and what it missed it reads from the journal.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import structlog
 import zmq
 
 from mycelium.core.delivery.control import (
+    Fetch,
     FromStore,
     Mark,
     Probe,
@@ -51,6 +53,12 @@ MAX_SUBSCRIPTIONS = 500_000
 """Prefixes that are subscribed to, all readers together. Chosen by us: 200 readers with 2,500 each, 50 MB."""
 
 MAX_TICK_MARKS = 5_000
+
+MAX_FETCHES = 10_000
+"""Requests that wait to be answered."""
+
+REST = 3
+"""Answering repairs takes a quarter of the time at most. Measured with ``benchmarks.catch_up``, see ADR 0011."""
 
 TRIM_FRAMES = 500
 """Removed in one go: some 4 ms in which nothing else is done."""
@@ -104,6 +112,8 @@ class Store:
         self._control = Port(
             zmq.ROUTER, self._on_requests, options={zmq.ROUTER_MANDATORY: 1, zmq.SNDHWM: ANSWERS_HIGH_WATER}
         )
+        self._loop = asyncio.get_running_loop()
+        self._fetches: deque[tuple[bytes, Fetch]] = deque()
         self._ticking: asyncio.Task[None] | None = None
         self._said = asyncio.Event()
 
@@ -195,12 +205,34 @@ class Store:
         if self._on_said(peer, said):
             self.clerk.heard(peer)
             return
+        if isinstance(said, Fetch):
+            self._fetch_later(peer, said)
+            return
         answers = self.clerk.answer(peer, said)
         self._said.set()
         for to, answer in answers:
             if not self.say(to, answer) and to != peer:
                 self.clerk.gone(to)
         self._say_due()
+
+    def _fetch_later(self, peer: bytes, said: Fetch) -> None:
+        self.clerk.heard(peer)
+        if len(self._fetches) >= MAX_FETCHES:
+            return  # it will ask again
+        self._fetches.append((peer, said))
+        if len(self._fetches) == 1:
+            self._loop.call_soon(self._fetch_next)
+
+    def _fetch_next(self) -> None:
+        """Read for one client, then leave the time to those who live."""
+        if self._closed:
+            return
+        began = self._loop.time()
+        peer, said = self._fetches.popleft()
+        for to, answer in self.clerk.answer(peer, said):
+            self.say(to, answer)
+        if self._fetches:
+            self._loop.call_later(REST * (self._loop.time() - began), self._fetch_next)
 
     def _say_due(self) -> None:
         """Say to the members of groups what has been decided. One that cannot be told is gone, which decides more."""

@@ -66,7 +66,7 @@ class Subscription:
     @property
     def all_routes(self) -> list[Route]:
         """Its routes, from whatever path."""
-        return [*self.routes, *(route for inlet in self.inlets for route in inlet.routes.values())]
+        return [*self.routes, *(route for inlet in self.inlets for route in inlet.all_routes)]
 
     @property
     def has_arrived(self) -> bool:

@@ -155,8 +155,6 @@ class BrokerLink(Link):
 
     def _on_subscriptions(self, burst: list[bytes]) -> None:
         connected = burst[-1][:1] == b"\x01"
-        if connected:
-            log.debug("connected")
         self._connected = connected
         self._to_send.clear()
         if connected:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from mycelium.testing.conformance import CHECKS, STORE_CHECKS
+from mycelium.testing.group_checks import GROUP_CHECKS
 from mycelium.testing.paths import PATHS, Path
 
 
@@ -20,7 +21,7 @@ async def test_path(path: Path, check: Callable[[Path], Awaitable[None]]) -> Non
     await check(path)
 
 
-@pytest.mark.parametrize("check", STORE_CHECKS, ids=_name)
+@pytest.mark.parametrize("check", [*STORE_CHECKS, *GROUP_CHECKS], ids=_name)
 @pytest.mark.parametrize("path", [path for path in PATHS if path.keeps], ids=_name)
 async def test_path_with_a_store(path: Path, check: Callable[[Path], Awaitable[None]]) -> None:
     await check(path)

@@ -104,13 +104,19 @@ def test_when_the_leader_is_done_the_others_end_one_after_another(here: Run) -> 
 
 def test_all_that_lead_must_be_done(here: Run) -> None:
     os.mkfifo(here.directory / "first")
+    # What must not come can only be waited for so long.
+    second = """
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+open(f"{directory}/first").read()
+note("told too early" if signal.sigtimedwait([signal.SIGTERM], 0.5) else "went on")
+"""
     result = here.supervise(
-        part(here.directory, "one", after("reader") + "open(f'{directory}/first', 'w')", leads=True),
-        part(here.directory, "two", "open(f'{directory}/first').read()\nnote('still here')", leads=True),
+        part(here.directory, "one", after("two", "reader") + "open(f'{directory}/first', 'w')", leads=True),
+        part(here.directory, "two", second, leads=True),
         part(here.directory, "reader"),
     )
     assert result == Result((), ())
-    assert here.notes() == ["two still here", "reader told", "reader ended"]
+    assert here.notes() == ["two went on", "reader told", "reader ended"]
 
 
 @pytest.mark.parametrize(

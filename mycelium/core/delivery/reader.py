@@ -123,6 +123,18 @@ class ReaderState:
             actions += self._aside_again(key, stream)
         return actions
 
+    def begin(self, place: Place) -> list[Action]:
+        """A stream is for this reader from now on."""
+        stream = self._streams[place.stream] = _Stream(place.begin, place.last)
+        return self._ask(place.stream, stream)
+
+    def stop(self, key: StreamKey) -> None:
+        """A stream is not for this reader any more."""
+        stream = self._streams.pop(key, None)
+        if stream is not None:
+            self.put_aside -= len(stream.aside)
+            self._behind.pop(key, None)
+
     def _open(self, key: StreamKey) -> _Stream:
         stream = self._streams[key] = _Stream(1, 0)
         return stream

@@ -50,13 +50,22 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @rule(
         parts=st.lists(
-            st.tuples(st.sampled_from(STREAMS), st.integers(1, 5), st.sampled_from([0, 9, 3_000])), max_size=9
+            st.tuples(
+                st.sampled_from(STREAMS),
+                st.sampled_from([0, 0, 1, 7]),
+                st.integers(1, 5),
+                st.sampled_from([0, 9, 3_000]),
+            ),
+            max_size=9,
         )
     )
-    def put(self, parts: list[tuple[StreamKey, int, int]]) -> None:
+    def put(self, parts: list[tuple[StreamKey, int, int, int]]) -> None:
+        """A publish that was cancelled leaves a hole before the next frame."""
         batch: list[Frame] = []
-        for stream, count, size in parts:
-            frame = Frame(stream, self.ends[stream] + 1, count, f"{stream} {self.ends[stream]}".encode().ljust(size))
+        for stream, hole, count, size in parts:
+            frame = Frame(
+                stream, self.ends[stream] + hole + 1, count, f"{stream} {self.ends[stream]}".encode().ljust(size)
+            )
             self.ends[stream] = frame.last
             batch.append(frame)
         self.outbox.put(batch)
@@ -78,13 +87,10 @@ class OutboxMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def put_out_of_order(self, data: st.DataObject) -> None:
         again = data.draw(st.sampled_from(self.model))
-        with pytest.raises(JournalOrderError):
-            self.outbox.put([again])
-        end = self.ends[again.stream]
         other = next(stream for stream in STREAMS if stream != again.stream)
-        good, hole = Frame(other, self.ends[other] + 1, 1, b"good"), Frame(again.stream, end + 2, 1, b"hole")
-        with pytest.raises(ValueError, match=f"sequence {end + 2}, expected {end + 1}"):
-            self.outbox.put([good, hole])
+        good = Frame(other, self.ends[other] + 1, 1, b"good")
+        with pytest.raises(JournalOrderError):
+            self.outbox.put([good, again])
 
     @rule()
     def reopen(self) -> None:
@@ -192,16 +198,15 @@ def test_a_damaged_frame_is_named(tmp_path: Path) -> None:
         Outbox(tmp_path)
 
 
-def test_a_salvaged_outbox_with_a_hole_is_not_sent(tmp_path: Path) -> None:
-    """The store would never take what stands behind the hole."""
+def test_a_salvaged_outbox_with_a_hole_is_sent(tmp_path: Path) -> None:
+    """The store takes what stands behind the hole once it has been told where that begins."""
     data = (filled(tmp_path / "old") / DATA).read_bytes()
     salvage(tmp_path / "old", tmp_path / "sound")
     assert len(left(tmp_path / "sound")) == 80
     (tmp_path / "old" / DATA).write_bytes(data.replace(b"33" * 9, b"33" * 8 + b"34"))
     assert salvage(tmp_path / "old", tmp_path / "new").frames == 79
-    with pytest.raises(JournalDamagedError, match=r"messages 33 to 33 of stream orders, .* are missing") as caught:
-        Outbox(tmp_path / "new")
-    assert caught.value.command == f"mycelium journal export {tmp_path / 'new'} --out frames.jsonl"
+    found = [frame.sequence for frame in left(tmp_path / "new") if frame.stream == A]
+    assert found == [sequence for sequence in range(1, 61) if sequence != 33]
 
 
 def test_frames_of_no_stream(tmp_path: Path) -> None:
