@@ -48,7 +48,7 @@ from mycelium.core.ledger import Tally
 from mycelium.transport.addresses import StoreAddress
 from mycelium.transport.inlets import Inlet
 from mycelium.transport.members import Member
-from mycelium.transport.sockets import Port
+from mycelium.transport.sockets import Port, dealer
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger("client")
 
@@ -111,7 +111,7 @@ class Client:
         self._serials = itertools.count(1)
         self._waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
         self._frames = Port(zmq.SUB, self._on_frames, options={zmq.RCVHWM: FRAMES_HIGH_WATER, zmq.SNDHWM: 0})
-        self._control = Port(zmq.DEALER, self._on_answers)
+        self._control = dealer(self._on_answers)
         self._frames.connect(address.frames)
         self._control.connect(address.control)
         self._frames.option(zmq.SUBSCRIBE, TICK_TOPIC.encode() + b"\0")

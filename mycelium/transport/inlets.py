@@ -19,7 +19,7 @@ from mycelium.core.delivery.frames import Account, Frame, StreamKey, Watermark
 from mycelium.core.delivery.reader import Action, Deliver, Expired, ReaderState, Request
 from mycelium.core.envelope import Envelope, decode_frame
 from mycelium.core.errors import WireError
-from mycelium.core.ledger import Cause
+from mycelium.core.ledger import Cause, Tally
 from mycelium.core.message import Message
 from mycelium.core.policy import QueuePolicy
 from mycelium.transport.queues import BoundedQueue
@@ -101,6 +101,7 @@ class Inlet:
         self._blocked = False
         self._until: dict[StreamKey, int] | None = None
         self._matches: dict[str, bool] = {}
+        self._dropped_live: dict[StreamKey, Tally] = {}
 
     # --- what the store says -----------------------------------------------------------------
 
@@ -142,16 +143,28 @@ class Inlet:
         if route is None:
             self._accounts[frame.stream] = Account(frame.sequence - 1, frame.sequence - 1, 0, {})
             route = self._route(frame.stream)
-        if frame.last <= route.given or not self.joined.is_set():
+        if frame.last <= route.reaches or not self.joined.is_set():
             return
+        following = route.reaches + 1
         route.reaches = frame.last
-        if frame.sequence > route.given + 1:
-            route.lose(Cause.LOST, route.given + 1, frame.sequence - 1)
         if self._blocked:
-            route.lose(Cause.QUEUE + "live", route.given + 1, frame.last)
+            # Counted when what is half put into the queue is through, so that the route is never ahead of itself.
+            lost = self._dropped_live.setdefault(frame.stream, Tally())
+            if frame.sequence > following:
+                lost.add(Cause.LOST, frame.sequence - following)
+            lost.add(Cause.QUEUE + "live", frame.last - max(following, frame.sequence) + 1)
             return
-        self._pending.append(Deliver(frame, route.given + 1 - frame.sequence))
+        if frame.sequence > following:
+            route.lose(Cause.LOST, following, frame.sequence - 1)
+        self._pending.append(Deliver(frame, max(0, following - frame.sequence)))
         self._pump()
+
+    def _count_dropped_live(self) -> None:
+        dropped, self._dropped_live = self._dropped_live, {}
+        for stream, tally in dropped.items():
+            for cause, number in tally.counts.items():
+                given = self.routes[stream].given
+                self.routes[stream].lose(cause, given + 1, given + number)
 
     def on_fetched(self, stream: StreamKey, sequence: int, frames: Iterable[bytes], mark: Mark) -> None:
         """Frames have come that were asked for."""
@@ -228,6 +241,7 @@ class Inlet:
                 elif not self._put(action):
                     return
                 self._pending.popleft()
+            self._count_dropped_live()
             if not self.state.paused:
                 break
             # This may hand over more, and ask.

@@ -49,6 +49,11 @@ class Link(ABC):
         """Whether a message may leave at once: nothing of this turn is under way and the socket has room."""
         return not self._turn_is_open and not self._full
 
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing can leave now."""
+        return self._full
+
     @abstractmethod
     def hand_over(self, frame: Frame, type_id: int) -> bool:
         """Hand a frame to whoever carries it; False if there is no room for it now."""
@@ -138,18 +143,16 @@ class LinkSink:
         link: what carries its frames.
         stream: whose messages.
         codec: of its contract.
-        gathers: whether messages of one turn may leave together. If not, each has left when :meth:`put` returns.
     """
 
     __slots__ = (
-        "_codec", "_first", "_gathers", "_holes", "_key", "_link", "_messages", "_published", "_stream", "_waiting",
+        "_codec", "_first", "_holes", "_key", "_link", "_messages", "_published", "_stream", "_waiting",
     )  # fmt: skip
 
-    def __init__(self, link: Link, stream: Stream, codec: PayloadCodec[Any], *, gathers: bool = True) -> None:
+    def __init__(self, link: Link, stream: Stream, codec: PayloadCodec[Any]) -> None:
         self._link = link
         self._stream = stream
         self._codec = codec
-        self._gathers = gathers
         self._key = StreamKey(source_id(stream.id.source_name), stream.id.epoch, stream.id.topic)
         self._messages: list[Message] = []
         self._first = 0
@@ -173,7 +176,7 @@ class LinkSink:
         elif sequence != self._first + len(messages):
             return False  # a hole: what is gathered must leave before it, in a frame of its own
         messages.append(message)
-        if self._link.is_free or not self._gathers:
+        if self._link.is_free:
             self.flush()
         if messages:
             self._link.gather(self)
@@ -203,14 +206,18 @@ class LinkSink:
         while self._messages:
             batch = self._messages[:MAX_COALESCED]
             frame = self._frame(batch)
-            if frame is not None:
-                if not self._link.send(frame, self._stream.contract.type_id):
-                    return False
-                if self._holes:  # the frame's own sequence reveals those before it
-                    self._holes = {hole: why for hole, why in self._holes.items() if hole > self._first}
+            if frame is not None and not self._leave(frame):
+                return False
             del self._messages[: len(batch)]
             self._first += len(batch)
             self._admit()
+        return True
+
+    def _leave(self, frame: Frame) -> bool:
+        if not self._link.send(frame, self._stream.contract.type_id):
+            return False
+        if self._holes:  # the frame's own sequence reveals those before it
+            self._holes = {hole: why for hole, why in self._holes.items() if hole > self._first}
         return True
 
     def _admit(self) -> None:
@@ -248,6 +255,43 @@ class LinkSink:
             self._holes[self._first] = "cannot travel"
             log.error("message cannot travel", topic=stream.id.topic, sequence=self._first, error=str(error))
             return None
+
+
+class StrictSink(LinkSink):
+    """A sink that takes a message only when the link has it: for publishers with an outbox.
+
+    What is gathered is in memory only, and would go with the process.
+    """
+
+    __slots__ = ()
+
+    def put(self, message: Message, sequence: int, published: int) -> bool:
+        """See :class:`~mycelium.transport.streams.Sink`."""
+        return not self._waiting and self._try(message, sequence, published)
+
+    def would_wait(self) -> bool:
+        """See :class:`~mycelium.transport.streams.Sink`."""
+        return bool(self._waiting) or self._link.is_full
+
+    def offer(self, message: Message, sequence: int, published: int) -> Waiting | None:
+        """See :class:`~mycelium.transport.streams.Sink`."""
+        waiting = super().offer(message, sequence, published)
+        if waiting is not None:
+            self._link.gather(self)
+        return waiting
+
+    def flush(self) -> bool:
+        """Send what waits; False if the link has no room for all of it."""
+        while self._waiting:
+            if not self._try(*self._waiting[0].message):
+                return False
+            self._waiting.popleft().admitted()
+        return True
+
+    def _try(self, message: Message, sequence: int, published: int) -> bool:
+        self._first, self._published = sequence, published
+        frame = self._frame([message])
+        return frame is None or self._leave(frame)
 
 
 class Inbound:

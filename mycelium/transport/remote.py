@@ -20,7 +20,7 @@ from mycelium.journal import Journal, MemoryJournal
 from mycelium.transport.addresses import Fabric, StoreAddress
 from mycelium.transport.client import Client
 from mycelium.transport.inlets import Inlet, Surroundings
-from mycelium.transport.links import LinkSink
+from mycelium.transport.links import LinkSink, StrictSink
 from mycelium.transport.members import Member
 from mycelium.transport.queues import BoundedQueue
 from mycelium.transport.store import Store
@@ -131,8 +131,8 @@ class Remote:
 
     def sink(self, stream: Stream) -> LinkSink:
         """What takes a stream's messages to the others."""
-        strict = stream.id.source_name in self._fabric.outboxes
-        return LinkSink(self._uplink, stream, self._codec(stream.contract.message_type), gathers=not strict)
+        kind = StrictSink if stream.id.source_name in self._fabric.outboxes else LinkSink
+        return kind(self._uplink, stream, self._codec(stream.contract.message_type))
 
     async def flushed(self) -> None:
         """Return when everything published is in a store's journal."""

@@ -9,6 +9,7 @@ operation until EAGAIN before they wait, and look again after every send.
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -172,7 +173,7 @@ class Port:
         on_burst: takes what has come, up to :data:`BURST` frames; lists of parts from a ROUTER.
         on_each: sees each of them at once, before the next one is received.
         on_room: called when there may be room again after :meth:`send` said False.
-        options: integer options of libzmq, set before the socket is bound or connected.
+        options: options of libzmq, set before the socket is bound or connected.
     """
 
     def __init__(
@@ -182,7 +183,7 @@ class Port:
         *,
         on_each: Callable[[Any], None] | None = None,
         on_room: Callable[[], None] = lambda: None,
-        options: Mapping[int, int] = MappingProxyType({}),
+        options: Mapping[int, int | bytes] = MappingProxyType({}),
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._socket = shared_context().socket(kind)
@@ -310,5 +311,5 @@ class Port:
 
 
 def dealer(on_burst: Callable[[list[Any]], None]) -> Port:
-    """The socket from which a client speaks to a store."""
-    return Port(zmq.DEALER, on_burst)
+    """The socket from which a client speaks to a store, which knows it by the same identity when it connects again."""
+    return Port(zmq.DEALER, on_burst, options={zmq.ROUTING_ID: b"\1" + secrets.token_bytes(16)})

@@ -110,7 +110,9 @@ class Store:
             options={zmq.XPUB_MANUAL: 1, zmq.SNDHWM: FRAMES_HIGH_WATER},
         )
         self._control = Port(
-            zmq.ROUTER, self._on_requests, options={zmq.ROUTER_MANDATORY: 1, zmq.SNDHWM: ANSWERS_HIGH_WATER}
+            zmq.ROUTER,
+            self._on_requests,
+            options={zmq.ROUTER_MANDATORY: 1, zmq.ROUTER_HANDOVER: 1, zmq.SNDHWM: ANSWERS_HIGH_WATER},
         )
         self._loop = asyncio.get_running_loop()
         self._fetches: deque[tuple[bytes, Fetch]] = deque()

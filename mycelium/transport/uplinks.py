@@ -118,6 +118,11 @@ class BrokerLink(Link):
 
     # --- sending -----------------------------------------------------------------------------
 
+    @property
+    def is_full(self) -> bool:
+        """See :class:`Link`."""
+        return super().is_full or not self._window.has_room
+
     def hand_over(self, frame: Frame, type_id: int) -> bool:
         """See :class:`Link`."""
         if type_id in self._live:
