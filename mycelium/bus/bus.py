@@ -180,9 +180,7 @@ class Bus:
         return self.network.ledger()
 
 
-def _reading(
-    start: Start | str | datetime, durable: str | None, group: str | None, finish_within: float
-) -> Reading:
+def _reading(start: Start | str | datetime, durable: str | None, group: str | None, finish_within: float) -> Reading:
     if durable is not None and group is not None:
         raise ValueError(f"durable {durable!r} and group {group!r}: give one of them; a group is durable")
     for name in (durable, group):

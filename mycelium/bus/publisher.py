@@ -120,7 +120,8 @@ class Publisher(Generic[M]):
             return
         published = self._time_ns()
         for sink in stream.sinks:
-            sink.put(message, stream.sequence, published)
+            # An outbox may turn out to be full only now: the message keeps its place, and waits there.
+            sink.offer(message, stream.sequence, published)
 
     async def flush(self) -> None:
         """Return when everything published so far has left towards its readers."""

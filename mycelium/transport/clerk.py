@@ -11,7 +11,6 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from mycelium.core.delivery.control import (
-    MAX_NAME,
     Alive,
     AskBooks,
     AskMarks,
@@ -31,6 +30,7 @@ from mycelium.core.delivery.control import (
     Row,
     StreamBook,
     Taken,
+    Unknown,
 )
 from mycelium.core.delivery.frames import Account, StreamKey
 from mycelium.core.delivery.groups import MemberId
@@ -177,24 +177,25 @@ class Clerk:
                 raise WireError(f"{type(said).__name__.lower()} is not for this store")
 
     def _alive(self, peer: bytes, said: Alive) -> list[Answer]:
-        if len(said.names) > MAX_CLIENT_NAMES or any(len(name) > MAX_NAME for name in said.names):
-            raise WireError(f"at most {MAX_CLIENT_NAMES} names of {MAX_NAME} characters are accepted")
+        if len(said.names) > MAX_CLIENT_NAMES:
+            raise WireError(f"{len(said.names)} names, at most {MAX_CLIENT_NAMES} are accepted")
         client = self._clients[peer]
         if client.names != said.names:
             client.names = said.names
             self.know(said.names)
         for name in said.names:
             self.sources[source_id(name)] = peer
-        return [(peer, Here(self._instance, self.names))]
+        answers: list[Answer] = [(peer, Here(self._instance, self.names))]
+        unknown = tuple(reader for reader in said.readers[:MAX_READERS] if reader not in client.readers)
+        if unknown:
+            answers.append((peer, Unknown(unknown)))
+        return answers
 
     def _join(self, peer: bytes, said: Join) -> list[Answer]:
         client = self._clients[peer]
         is_known = said.reader in client.readers
-        if (not is_known and len(client.readers) >= MAX_READERS) or not 1 <= len(said.name.encode()) <= MAX_NAME:
-            raise WireError(
-                f"reader {said.name[:MAX_NAME]!r}: a client has at most {MAX_READERS} readers, "
-                f"a name 1 to {MAX_NAME} bytes"
-            )
+        if not is_known and len(client.readers) >= MAX_READERS:
+            raise WireError(f"reader {said.name!r}: a client has at most {MAX_READERS} readers")
         if said.group:
             self.groups.join(MemberId(peer, said.reader), said)
             client.readers[said.reader] = _Reader(said.name, durable=False, is_member=True)
@@ -253,7 +254,7 @@ class Clerk:
     def _report(self, peer: bytes, said: Report) -> list[Answer]:
         reader = self._clients[peer].readers.get(said.reader)
         if reader is None:
-            reader = self._clients[peer].readers[said.reader] = _Reader(said.name, durable=said.durable)
+            return [(peer, Unknown((said.reader,)))]
         if said.durable and self._durable.setdefault(said.name, (peer, said.reader)) != (peer, said.reader):
             return [(peer, Taken(said.reader, said.name))]
         rows = {row.stream: row.account for row in said.rows}

@@ -34,6 +34,7 @@ from mycelium.core.delivery.control import (
     Readers,
     Reported,
     Taken,
+    Unknown,
     encode,
     from_store,
     probe_frame,
@@ -308,6 +309,9 @@ class Client:
                     inlet.finish(said.marks)
                 else:
                     inlet.on_marks(said.marks)
+            case Unknown():
+                for number in said.readers:
+                    self._join_again(number)
             case Reported():
                 inlet = self._inlets.get(said.reader)
                 if inlet is not None and said.serial == inlet.reported:
@@ -326,6 +330,13 @@ class Client:
                     inlet.queue.fail(PathError(said.name, "another reader has taken over this name; it is not shared"))
             case _:
                 self._on_publisher(said)
+
+    def _join_again(self, number: int) -> None:
+        """The store has forgotten a reader: it was silent for too long."""
+        inlet = self._inlets.get(number)
+        if inlet is not None:
+            inlet.report_all()
+            self.say(inlet.join)
 
     def _on_new_instance(self, instance: int) -> None:
         is_first, self.instance = self.instance == 0, instance
@@ -351,7 +362,8 @@ class Client:
 
     def say_alive(self) -> None:
         """Tell the store who publishes here."""
-        self.say(Alive(self._names()))
+        joined = tuple(number for number, inlet in self._inlets.items() if inlet.joined.is_set())
+        self.say(Alive(self._names(), joined))
 
     def _send_probe(self) -> None:
         """Find out whether the subscriptions are in force; readers join when the probe has come back."""

@@ -124,15 +124,18 @@ class Holdings:
         return places
 
     def fetch(self, said: Fetch) -> Fetched:
-        """Frames of a stream."""
-        records, start = [], said.sequence
+        """Frames of a stream. Damaged ones are passed over, as if they were no longer kept.
+
+        Raises:
+            JournalDamagedError: more than a frame is damaged.
+        """
+        start = said.sequence
         while True:
             try:
                 records = self._journal.read_stream(
                     said.stream, start, limit=min(said.credits, MAX_CREDITS), max_bytes=MAX_ANSWER_BYTES
                 )
             except JournalDamagedError as error:
-                # Passed over: the reader sees from the next frame that these messages are gone.
                 self._refused.add("frame damaged in the journal")
                 behind = self._journal.first_from(said.stream, (error.position or 0) + 1)
                 if behind <= start:
@@ -140,8 +143,11 @@ class Holdings:
                 start = behind
             else:
                 break
+        mark = self.mark(said.stream)
+        if start > said.sequence:
+            mark = Mark(mark.stream, mark.type_id, max(mark.first, start), mark.last)
         frames = tuple(record.frame for record in records)
-        return Fetched(said.reader, said.stream, said.sequence, frames, self.mark(said.stream))
+        return Fetched(said.reader, said.stream, said.sequence, frames, mark)
 
     # --- accounts ----------------------------------------------------------------------------
 

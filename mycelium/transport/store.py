@@ -32,7 +32,7 @@ from mycelium.core.delivery.control import (
 from mycelium.core.delivery.frames import Frame, StreamKey
 from mycelium.core.errors import PathError, WireError
 from mycelium.core.topics import MAX_TOPIC_BYTES
-from mycelium.journal import Entry, Journal, JournalFullError
+from mycelium.journal import Entry, Journal, JournalDamagedError, JournalFullError
 from mycelium.transport.addresses import StoreAddress
 from mycelium.transport.clerk import Clerk
 from mycelium.transport.complaints import Complaints
@@ -194,9 +194,8 @@ class Store:
                 if len(parts) != 2:
                     raise WireError(f"a message of {len(parts) - 1} parts, expected 1")
                 self._on_request(peer, parts[1])
-            except WireError as error:
-                self.clerk.refused.add("control message refused")
-                self.complaints.say(peer.hex(), "control message refused", error=str(error))
+            except (WireError, JournalDamagedError) as error:
+                self._refuse(peer, error)
 
     def _on_request(self, peer: bytes, data: bytes) -> None:
         said = from_client(data)
@@ -231,10 +230,18 @@ class Store:
             return
         began = self._loop.time()
         peer, said = self._fetches.popleft()
-        for to, answer in self.clerk.answer(peer, said):
-            self.say(to, answer)
+        try:
+            for to, answer in self.clerk.answer(peer, said):
+                self.say(to, answer)
+        except JournalDamagedError as error:
+            self._refuse(peer, error)
         if self._fetches:
             self._loop.call_later(REST * (self._loop.time() - began), self._fetch_next)
+
+    def _refuse(self, peer: bytes, error: WireError | JournalDamagedError) -> None:
+        cause = "control message refused" if isinstance(error, WireError) else "the journal is damaged"
+        self.clerk.refused.add(cause)
+        self.complaints.say(peer.hex(), cause, error=str(error))
 
     def _say_due(self) -> None:
         """Say to the members of groups what has been decided. One that cannot be told is gone, which decides more."""

@@ -27,6 +27,7 @@ from mycelium.journal import (
 )
 from mycelium.journal.disk import DATA, OWNER
 from mycelium.journal.salvage import check
+from tests.processes.disks import mount, mounted
 
 pytestmark = pytest.mark.process
 
@@ -172,24 +173,11 @@ def test_another_publisher_is_locked_out(tmp_path: Path) -> None:
     Outbox(tmp_path).close()
 
 
-def mount(directory: Path, options: str) -> None:
-    command = shutil.which("mount")
-    if command is None or os.geteuid() != 0:
-        pytest.skip("a small disk needs the mount command and root")
-    arguments: list[str | Path] = [command, "-t", "tmpfs", "-o", options, "tmpfs", directory]
-    done = subprocess.run(arguments, capture_output=True, check=False)
-    if done.returncode:
-        pytest.skip(f"a tmpfs cannot be mounted: {done.stderr.decode().strip()}")
-
-
 @pytest.fixture
 def small_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
     """A file system of 4 MiB, or what the test says."""
-    directory = tmp_path / "disk"
-    directory.mkdir()
-    mount(directory, f"size={getattr(request, 'param', '4m')}")
-    yield directory
-    subprocess.run(["umount", "--lazy", directory], check=True)
+    with mounted(tmp_path / "disk", getattr(request, "param", "4m")) as directory:
+        yield directory
 
 
 @pytest.mark.parametrize("small_disk", ["64k"], indirect=True)

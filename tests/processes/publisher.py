@@ -3,8 +3,9 @@
 The arguments are its name, the store's endpoints (PUBLISH is ``-`` where the process is the store itself), the
 directory of its outbox and that of its own journal (``-`` for none, ``memory`` for one in memory).
 
-``publish FIRST COUNT SIZE`` publishes numbers from FIRST on, and says ``done`` when ``publish`` has returned for
-all; ``cancel NUMBER SIZE`` gives one up that has to wait; ``flush`` says ``done`` when ``flush`` has returned.
+- ``publish FIRST COUNT SIZE`` publishes numbers from FIRST on; done when ``publish`` has returned for all.
+- ``fill FIRST SIZE`` goes on until one has to wait; gives that up, and says its number.
+- ``flush``: done when ``flush`` has returned.
 """
 
 from __future__ import annotations
@@ -23,6 +24,11 @@ from mycelium.transport.addresses import Fabric, StoreAddress
 from tests.chaos.messages import Event
 
 
+def say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
 async def main(name: str, frames: str, control: str, publish: str, outbox: str, own: str) -> None:
     address = StoreAddress("store", frames, control, None if publish == "-" else publish)
     if own == "-":
@@ -32,26 +38,30 @@ async def main(name: str, frames: str, control: str, publish: str, outbox: str, 
         journal = MemoryJournal if own == "memory" else partial(LmdbJournal, Path(own))
         fabric = Fabric(own=address, journal=journal, close_seconds=20)
     async with Bus(name, network=Network(fabric=fabric)) as bus, bus.publisher(Event) as publisher:
-        print("ready", flush=True)
+        say("ready")
         while line := await asyncio.to_thread(sys.stdin.readline):
-            await _do(publisher, name, *line.split())
-            print("done", flush=True)
+            say(f"done {await _do(publisher, name, *line.split())}")
 
 
-async def _do(publisher: Publisher[Event], name: str, what: str, *numbers: str) -> None:
+async def _do(publisher: Publisher[Event], name: str, what: str, *numbers: str) -> int:
+    number = 0
     if what == "flush":
         await publisher.flush()
     elif what == "publish":
         first, count, size = map(int, numbers)
         for number in range(first, first + count):
             await publisher.publish(Event(name, "0", number, bytes(size)))
-    elif what == "cancel":
+    elif what == "fill":
         number, size = map(int, numbers)
-        giving_up = asyncio.ensure_future(publisher.publish(Event(name, "0", number, bytes(size))))
-        await asyncio.sleep(0)
-        assert giving_up.cancel(), "it did not have to wait"
+        while True:
+            publishing = asyncio.ensure_future(publisher.publish(Event(name, "0", number, bytes(size))))
+            await asyncio.sleep(0)
+            if publishing.cancel():
+                break
+            number += 1
     else:
         raise SystemExit(f"{what!r} is not known")
+    return number
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ class Running:
         self.tell(text)
         return self.wait_for("done")
 
-    def signal(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
         """Send a signal."""
         self.process.send_signal(number)
 

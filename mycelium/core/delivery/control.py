@@ -18,6 +18,7 @@ client says            store answers           about
 :class:`Fetch`         :class:`Fetched`        frames from the journal
 :class:`AskMarks`      :class:`Marks`          how far the streams of a reader reach
 :class:`Report`        :class:`Reported`       how far a reader is
+:class:`Report`         :class:`Unknown`        a reader that must join again
 :class:`Leave`                                 a reader is gone
 :class:`Progress`      :class:`Reported`       how far a member of a group is
 :class:`Released`                              streams that a member of a group has let go of
@@ -38,7 +39,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from mycelium.core.delivery.frames import Account, StreamKey
+from mycelium.core.delivery.frames import Account, Natural, StreamKey
 from mycelium.core.delivery.joining import Place, Start
 from mycelium.core.delivery.sharing import Assign, Progress, Released, Revoke
 from mycelium.core.errors import WireError
@@ -50,8 +51,6 @@ PROBE_TOPIC = "_sys.probe."
 
 MAX_NAME = 128
 """Bytes in the name of a reader or of a publisher."""
-
-_U64 = msgspec.Meta(ge=0, lt=1 << 64)
 
 
 class Mark(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -79,16 +78,18 @@ class Alive(_Said, frozen=True):
 
     Args:
         names: the service instances that publish from it.
+        readers: numbers of the readers that have joined from it.
     """
 
     names: tuple[str, ...]
+    readers: tuple[int, ...] = ()
 
 
 class Announce(_Said, frozen=True):
     """A publisher can send a stream from ``base`` on."""
 
     stream: StreamKey
-    base: int
+    base: Natural
 
 
 class Probe(_Said, frozen=True):
@@ -117,10 +118,10 @@ class Join(_Said, frozen=True):
     type_id: int
     patterns: tuple[str, ...]
     start: Start
-    time_ns: int = 0
+    time_ns: Natural = 0
     durable: bool = False
     group: bool = False
-    patience_ns: int = 0
+    patience_ns: Natural = 0
 
 
 class Fetch(_Said, frozen=True):
@@ -128,8 +129,8 @@ class Fetch(_Said, frozen=True):
 
     reader: int
     stream: StreamKey
-    sequence: int
-    credits: int
+    sequence: Natural
+    credits: Natural
 
 
 class AskMarks(_Said, frozen=True):
@@ -186,7 +187,7 @@ class AskReaders(_Said, frozen=True):
 class AskBooks(_Said, frozen=True):
     """The books, from a place in them on."""
 
-    offset: int
+    offset: Natural
 
 
 class Here(_Said, frozen=True):
@@ -234,6 +235,16 @@ class Refuse(_Said, frozen=True):
     sequence: int
     count: int
     cause: str
+
+
+class Unknown(_Said, frozen=True):
+    """The store does not know these readers (any more): they are to join again.
+
+    Args:
+        readers: their numbers at the client.
+    """
+
+    readers: tuple[int, ...]
 
 
 class Joined(_Said, frozen=True):
@@ -367,6 +378,7 @@ FromStore = (
     | Fetched
     | Marks
     | Reported
+    | Unknown
     | Readers
     | Taken
     | Assign
@@ -394,6 +406,9 @@ def from_client(data: bytes) -> FromClient:
         WireError: the bytes are no such message; nothing else is ever raised.
     """
     said: FromClient = _decoded(_from_client, data)
+    for name in _names_of(said):
+        if not 1 <= len(name.encode()) <= MAX_NAME or "\0" in name:
+            raise WireError(f"the name {name[:MAX_NAME]!r}: 1 to {MAX_NAME} bytes are accepted, none of them 0")
     for stream in _streams_of(said):
         if len(stream.topic) > MAX_TOPIC_BYTES:
             raise WireError(f"a topic of {len(stream.topic)} characters, at most {MAX_TOPIC_BYTES} are accepted")
@@ -433,6 +448,16 @@ def _decoded(decoder: Any, data: bytes) -> Any:
         return decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise WireError(f"no control message: {error}") from None
+
+
+def _names_of(said: FromClient) -> tuple[str, ...]:
+    match said:
+        case Alive(names=names):
+            return names
+        case Join(name=name) | Report(name=name) | Leave(name=name):
+            return (name,)
+        case _:
+            return ()
 
 
 def _streams_of(said: FromClient) -> tuple[StreamKey, ...]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
+
+Natural = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+"""A number that a peer may say where sequences, counts and times stand: small enough to calculate with, and to keep."""
 
 
 class StreamKey(NamedTuple):
@@ -66,10 +69,10 @@ class Account(msgspec.Struct, frozen=True, gc=False, array_like=True):
         dropped: how many were not, by cause.
     """
 
-    joined: int
-    cursor: int
-    delivered: int
-    dropped: dict[str, int]
+    joined: Natural
+    cursor: Natural
+    delivered: Natural
+    dropped: dict[str, Natural]
 
     @property
     def missing(self) -> int:

@@ -8,7 +8,7 @@ from mycelium.core.delivery.frames import Frame
 from mycelium.core.envelope import decode_frame
 from mycelium.core.message import PayloadCodec, contract_of
 from mycelium.testing.conformance import Tick
-from mycelium.transport.links import MAX_COALESCED, MAX_GATHERED, LinkSink
+from mycelium.transport.links import MAX_COALESCED, MAX_GATHERED, LinkSink, StrictSink
 from mycelium.transport.streams import Stream, StreamId
 
 
@@ -19,6 +19,7 @@ class Socket:
 
     def __init__(self) -> None:
         self.room = 0
+        self.gathered: set[LinkSink] = set()
         self.sent: list[tuple[int, int]] = []
 
     def send(self, frame: Frame, type_id: int) -> bool:
@@ -30,14 +31,19 @@ class Socket:
         self.sent.append((envelope.sequence, envelope.count))
         return True
 
+    @property
+    def is_full(self) -> bool:
+        return not self.room
+
     def gather(self, sink: LinkSink) -> None:
         """The test flushes by itself."""
+        self.gathered.add(sink)
 
 
-def make() -> tuple[LinkSink, Socket]:
+def make(kind: type[LinkSink] = LinkSink) -> tuple[LinkSink, Socket]:
     socket: Any = Socket()
     stream = Stream(StreamId("writer", 1, "test.a"), contract_of(Tick))
-    return LinkSink(socket, stream, PayloadCodec(Tick)), socket
+    return kind(socket, stream, PayloadCodec(Tick)), socket
 
 
 async def test_a_hole_ends_the_run_before_it_and_nothing_joins_behind_it() -> None:
@@ -78,3 +84,32 @@ async def test_a_hole_at_the_end_is_known_until_a_frame_reveals_it() -> None:
     assert sink.flush()
     assert socket.sent == [(1, 1), (3, 1)]
     assert sink.holes_from(2) == {}
+
+
+async def test_a_strict_sink_takes_what_has_left_and_nothing_else() -> None:
+    """With an outbox, ``publish`` has returned for nothing that is in memory only."""
+    sink, socket = make(StrictSink)
+    socket.room = 2
+    assert not sink.would_wait()
+    assert sink.put(Tick("a", 1), 1, 0)
+    assert sink.offer(Tick("a", 2), 2, 0) is None
+    assert socket.sent == [(1, 1), (2, 1)]
+    assert sink.would_wait()
+    assert not sink.put(Tick("a", 3), 3, 0)
+    waiting = [sink.offer(Tick("a", sequence), sequence, 0) for sequence in (3, 4, 5)]
+    assert socket.gathered == {sink}
+    assert all(place is not None and not place.room.done() for place in waiting)
+    assert waiting[1] is not None
+    waiting[1].withdraw()
+    assert sink.holes_from(1) == {"publish cancelled": 1}
+    socket.room = 1
+    assert sink.would_wait(), "what waits goes first"
+    assert not sink.put(Tick("a", 6), 6, 0)
+    assert not sink.flush()
+    assert [place is not None and place.room.done() for place in waiting] == [True, False, False]
+    socket.room = 9
+    assert sink.flush()
+    assert socket.sent == [(1, 1), (2, 1), (3, 1), (5, 1)]
+    assert sink.holes_from(1) == {}, "the frame behind a hole reveals it"
+    assert sink.put(Tick("a", 2**70), 6, 0), "it will never leave"
+    assert sink.holes_from(1) == {"cannot travel": 1}

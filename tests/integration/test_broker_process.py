@@ -1,0 +1,233 @@
+"""The bad days of ``mycelium broker``: a full disk, a full journal, damage, what is wrong at its start, how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mycelium import Bus, Network
+from mycelium.core.delivery.frames import Account
+from mycelium.journal import Outbox
+from mycelium.journal.disk import DATA
+from mycelium.transport.addresses import Fabric, StoreAddress
+from mycelium.transport.books import StoreBooks, read_books
+from tests.chaos.messages import Event
+from tests.integration.test_published import kept
+from tests.processes.disks import mounted
+from tests.processes.running import Processes, Running, processes
+
+pytestmark = pytest.mark.process
+
+SMALL, LARGE = 100, 100_000
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Iterator[Processes]:
+    with processes(tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
+def ballast(tmp_path: Path) -> Iterator[Path]:
+    """A file that fills a disk of 16 MiB, on which the state of the broker is, but for some 4 MiB."""
+    with mounted(tmp_path / "state", "16m") as disk:
+        file = disk / "ballast"
+        file.write_bytes(bytes(12 << 20))
+        yield file
+
+
+def books_of(address: StoreAddress) -> StoreBooks:
+    return asyncio.run(read_books(address, 10))
+
+
+async def read(address: StoreAddress, how_many: int) -> list[int]:
+    """What a durable reader gets, and tells the broker to have got."""
+    numbers: list[int] = []
+    async with (
+        asyncio.timeout(60),
+        Bus("reader", network=Network(fabric=Fabric(stores=(address,)))) as bus,
+        bus.subscriber(Event, start="earliest", durable="reader") as events,
+    ):
+        while len(numbers) < how_many:
+            numbers.append((await anext(events)).number)
+    return numbers
+
+
+def lines(process: Running, text: str) -> list[str]:
+    return [line for line in process.said if text in line]
+
+
+def test_the_disk_is_full_for_a_while(started: Processes, ballast: Path) -> None:
+    address = started.configure()
+    broker = started.broker()
+    publisher = started.publisher("p", address, outbox=True)
+    publisher.tell(f"publish 1 90 {LARGE}")
+    said = broker.wait_for("publishers wait")
+    assert "disk is full" in said
+    publisher.tell("flush")
+    last = books_of(address).streams[0].last
+    assert 10 < last < 60
+    assert asyncio.run(read(address, last)) == list(range(1, last + 1))
+    ballast.unlink()
+    broker.wait_for("there is room in the journal again")
+    publisher.wait_for("done")
+    publisher.wait_for("done")
+    assert asyncio.run(read(address, 90 - last)) == list(range(last + 1, 91))
+    assert broker.end() == 0
+    assert len(lines(broker, "publishers wait")) == 1, broker.text
+    assert "Traceback" not in broker.text
+    assert kept(started.journal) == list(range(1, 91))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_nothing_is_confirmed_that_a_full_disk_did_not_take(
+    started: Processes, ballast: Path, number: signal.Signals
+) -> None:
+    """Broker and publisher end while the disk is full: what is not in the journal is in the outbox."""
+    address = started.configure()
+    broker = started.broker()
+    publisher = started.publisher("p", address, outbox=True)
+    publisher.ask(f"publish 1 90 {LARGE}")
+    broker.wait_for("publishers wait")
+    broker.end(number)
+    publisher.end(signal.SIGKILL)
+    ballast.unlink()
+    outbox = Outbox(started.directory / "outbox-p")
+    outbox.close()
+    left = [frame.sequence for frame in outbox.left]
+    there = kept(started.journal)
+    assert left[-1] == 90
+    assert there == list(range(1, there[-1] + 1))
+    assert left == list(range(left[0], 91))
+    assert left[0] <= there[-1] + 1
+
+
+def test_the_journal_is_full(started: Processes) -> None:
+    """Publishers do not wait; a reader that was away has what retention has removed counted as expired."""
+    address = started.configure(f"journal_bytes = {4 << 20}")
+    broker = started.broker()
+    publisher = started.publisher("p", address)
+    publisher.ask(f"publish 1 10 {SMALL}")
+    publisher.ask("flush")
+    assert asyncio.run(read(address, 10)) == list(range(1, 11))
+    publisher.ask(f"publish 11 400 {LARGE}")
+    publisher.ask("flush")
+    book = books_of(address).streams[0]
+    assert book.last == 410
+    assert 11 < book.first < 410
+    missed = book.first - 11
+    assert asyncio.run(read(address, 410 - 10 - missed)) == list(range(book.first, 411))
+    account = books_of(address).streams[0].readers["reader"]
+    assert account == Account(0, 410, 410 - missed, {"expired": missed})
+    assert account.missing == 0
+    assert broker.end() == 0
+    assert "Traceback" not in broker.text
+    assert (started.journal / DATA).stat().st_size < 4 << 20
+
+
+def ends_with(process: Running, code: int, *texts: str) -> None:
+    """It ends by itself, with a sentence that says it all."""
+    assert process.wait() == code, process.text
+    errors = lines(process, "error: ")
+    assert len(errors) == 1, process.text
+    assert all(text in errors[0] for text in texts), process.text
+    assert "Traceback" not in process.text
+
+
+def test_a_damaged_journal_is_refused(started: Processes) -> None:
+    address = started.configure()
+    broker = started.broker()
+    publisher = started.publisher("p", address)
+    publisher.ask(f"publish 1 50 {SMALL}")
+    publisher.ask("flush")
+    broker.end(signal.SIGKILL)
+    file = started.journal / DATA
+    sound = file.read_bytes()
+    file.write_bytes(sound[:8192] + bytes(byte ^ 0x55 for byte in sound[8192:16384]) + sound[16384:])
+    ends_with(
+        started.mycelium("broker", "-c", started.config), 1, "damaged", f"mycelium journal salvage {started.journal}"
+    )
+    salvaged = started.directory / "salvaged"
+    assert started.mycelium("journal", "salvage", started.journal, "--out", salvaged).wait() in (0, 1)
+    shutil.rmtree(started.journal)
+    salvaged.rename(started.journal)
+    broker = started.broker()
+    publisher.ask(f"publish 51 10 {SMALL}")
+    publisher.ask("flush")
+    assert broker.end() == 0
+    assert kept(started.journal) == list(range(1, 61))
+
+
+@pytest.mark.parametrize("port", ["frames", "control", "publish"])
+def test_an_address_is_in_use(started: Processes, port: str) -> None:
+    endpoint: str = getattr(started.configure(), port)
+    number = int(endpoint.rpartition(":")[2])
+    with socket.create_server(("127.0.0.1", number)):
+        ends_with(started.mycelium("broker", "-c", started.config), 1, endpoint, "Address already in use")
+    broker = started.broker()
+    assert broker.end() == 0
+
+
+def test_a_second_broker_on_the_same_journal(started: Processes) -> None:
+    started.configure()
+    first = started.broker()
+    second = started.directory / "second.toml"
+    text = started.config.read_text()
+    started.configure()
+    second.write_text(started.config.read_text())
+    started.config.write_text(text)
+    ends_with(
+        started.mycelium("broker", "-c", second), 1, f"is open in process {first.process.pid}", "use another directory"
+    )
+    assert first.end() == 0
+
+
+@pytest.mark.parametrize(
+    ("broker", "said"),
+    [
+        ("journal_bytes = 10", "broker.journal_bytes = 10: should be"),
+        ('durability = "sometimes"', "broker.durability = 'sometimes': should be"),
+        ("sync_interval_ms = 0", "broker.sync_interval_ms = 0: should be"),
+        ("port = 1", "broker.port: is not a known key"),
+    ],
+)
+def test_a_wrong_topology(started: Processes, broker: str, said: str) -> None:
+    started.configure()
+    started.config.write_text(started.config.read_text().replace("[broker]", f"[broker]\n{broker}"))
+    ends_with(started.mycelium("broker", "-c", started.config), 2, str(started.config), said)
+
+
+def test_a_topology_without_a_broker(started: Processes) -> None:
+    started.configure()
+    text = started.config.read_text()
+    start = text.index("[broker]")
+    started.config.write_text(text[:start].replace("distributed", "monolith") + text[text.index("[[bundles]]") :])
+    ends_with(started.mycelium("broker", "-c", started.config), 2, "broker: is missing")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it(started: Processes, number: signal.Signals) -> None:
+    """In the middle of things: what the publisher knows to be confirmed is kept."""
+    address = started.configure()
+    broker = started.broker()
+    publisher = started.publisher("p", address, outbox=True)
+    publisher.tell(f"publish 1 20000 {SMALL}")
+    while not books_of(address).streams:
+        pass
+    assert broker.end(number) == 0
+    assert "stopped" in broker.said[-1]
+    assert "Traceback" not in broker.text
+    publisher.wait_for("done")
+    publisher.end(signal.SIGKILL)
+    outbox = Outbox(started.directory / "outbox-p")
+    outbox.close()
+    there = kept(started.journal)
+    assert there == list(range(1, there[-1] + 1))
+    assert [*range(1, outbox.left[0].sequence), *(frame.sequence for frame in outbox.left)] == list(range(1, 20_001))
+    assert outbox.left[0].sequence <= there[-1] + 1

@@ -1,0 +1,170 @@
+"""Stores to ask, and clients that say what they like."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, TypeVar
+
+import structlog
+import zmq
+
+from mycelium.core.delivery.control import FromClient, FromStore, encode, from_store
+from mycelium.core.delivery.frames import Frame, StreamKey
+from mycelium.core.envelope import Envelope, encode_frame, source_id
+from mycelium.journal import Entry, Journal, MemoryJournal
+from mycelium.testing.paths import free_ports
+from mycelium.transport.addresses import StoreAddress
+from mycelium.transport.sockets import Port, dealer
+from mycelium.transport.store import Store
+
+T = TypeVar("T", bound=FromStore)
+
+SECONDS = 10.0
+"""Within which an answer comes, or a test has failed."""
+
+TYPE_ID = 1
+
+
+def stream(topic: str = "test.a", *, source: str = "writer", epoch: int = 1) -> StreamKey:
+    return StreamKey(source_id(source), epoch, topic)
+
+
+def frame(sequence: int = 1, *, of: StreamKey | None = None, count: int = 1, type_id: int = TYPE_ID) -> Frame:
+    """A frame as it is published. Its messages are no messages of any contract."""
+    of = of or stream()
+    data = encode_frame(Envelope(of.topic, type_id, count, of.source, of.epoch, sequence, 1, b"\x90" * count))
+    return Frame(of, sequence, count, data)
+
+
+def entry(sequence: int = 1, *, of: StreamKey | None = None, count: int = 1) -> Entry:
+    """The same for a journal."""
+    made = frame(sequence, of=of, count=count)
+    return Entry(made.stream, sequence, count, sequence, made.data)
+
+
+def address(*, publish: bool = False) -> StoreAddress:
+    """A store's endpoints over tcp that are free."""
+    frames, control, publishing = (f"tcp://127.0.0.1:{port}" for port in free_ports(3))
+    return StoreAddress("store", frames, control, publishing if publish else None)
+
+
+@contextlib.asynccontextmanager
+async def open_store(
+    journal: Journal | None = None, *, at: StoreAddress | None = None, time_ns: Callable[[], int] = time.time_ns
+) -> AsyncIterator[Store]:
+    """A store in this event loop."""
+    kept = journal or MemoryJournal()
+    store = Store(at or address(), kept, time_ns)
+    store.open()
+    try:
+        yield store
+    finally:
+        await store.aclose()
+        kept.close()
+
+
+class Asker:
+    """Says what it likes to a store's control port, and hears what comes back."""
+
+    def __init__(self, store: StoreAddress) -> None:
+        self.heard: asyncio.Queue[FromStore] = asyncio.Queue()
+        self._port: Port = dealer(self._on_answers)
+        self._port.connect(store.control)
+
+    def _on_answers(self, burst: list[Any]) -> None:
+        for data in burst:
+            self.heard.put_nowait(from_store(data))
+
+    def say(self, *said: FromClient | bytes) -> None:
+        for one in said:
+            assert self._port.send(one if isinstance(one, bytes) else encode(one))
+
+    async def answer(self, kind: type[T]) -> T:
+        """The next answer of a kind; others are passed over."""
+        async with asyncio.timeout(SECONDS):
+            while True:
+                said = await self.heard.get()
+                if isinstance(said, kind):
+                    return said
+
+    def close(self) -> None:
+        self._port.close()
+
+
+@contextlib.contextmanager
+def asking(*stores: StoreAddress) -> Iterator[list[Asker]]:
+    """Askers that are closed in the end."""
+    askers = [Asker(store) for store in stores]
+    try:
+        yield askers
+    finally:
+        for asker in askers:
+            asker.close()
+
+
+class Listener:
+    """Subscribes at a store's frames as it likes; what it says goes out as it is."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.heard: asyncio.Queue[bytes] = asyncio.Queue()
+        # An XSUB sends any bytes; a SUB would only send subscriptions.
+        self._port = Port(zmq.XSUB, self._on_frames, options={zmq.SNDHWM: 0})
+        self._port.connect(endpoint)
+
+    def _on_frames(self, burst: list[bytes]) -> None:
+        for data in burst:
+            self.heard.put_nowait(data)
+
+    def say(self, data: bytes) -> None:
+        assert self._port.send(data)
+
+    def subscribe(self, prefix: bytes) -> None:
+        self.say(b"\1" + prefix)
+
+    async def hear(self, begin: bytes) -> bytes:
+        """The next frame that begins so; others are passed over."""
+        async with asyncio.timeout(SECONDS):
+            while not (data := await self.heard.get()).startswith(begin):
+                pass
+            return data
+
+    def close(self) -> None:
+        self._port.close()
+
+
+@contextlib.contextmanager
+def listening(endpoint: str, number: int = 1) -> Iterator[list[Listener]]:
+    """Listeners that are closed in the end."""
+    listeners = [Listener(endpoint) for _ in range(number)]
+    try:
+        yield listeners
+    finally:
+        for listener in listeners:
+            listener.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the event loop turn until something is so."""
+    async with asyncio.timeout(SECONDS):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+def say_raw(endpoint: str, data: bytes) -> None:
+    """Write bytes to a new TCP connection, as whoever found the port would, and close it."""
+    host, port = endpoint.removeprefix("tcp://").split(":")
+    with socket.create_connection((host, int(port)), timeout=SECONDS) as connection, contextlib.suppress(OSError):
+        connection.sendall(data)  # the other side may have closed already
+        connection.settimeout(0.05)
+        connection.recv(1024)
+
+
+@contextlib.contextmanager
+def logged() -> Iterator[list[dict[str, Any]]]:
+    """What is logged, as it was said."""
+    with structlog.testing.capture_logs() as entries:
+        yield entries  # type: ignore[misc] # mutable mappings that are dicts
