@@ -25,6 +25,7 @@ from mycelium.core.policy import QueuePolicy
 from mycelium.service.dead_letters import DeadLetter
 from mycelium.service.declarations import OnFailure, Retry, handles
 from mycelium.service.service import ConfigPath, Service
+from mycelium.transport.addresses import Fabric, StoreAddress
 from mycelium.transport.exchange import Network
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "ContractError",
     "DeadLetter",
     "Delivery",
+    "Fabric",
     "IntakeEntry",
     "Ledger",
     "Message",
@@ -54,6 +56,7 @@ __all__ = [
     "RouteEntry",
     "Service",
     "ServiceError",
+    "StoreAddress",
     "StreamEntry",
     "Subscriber",
     "SubscriberStatistics",

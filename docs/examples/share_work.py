@@ -1,8 +1,7 @@
 import asyncio
 import tempfile
 
-from mycelium import Bus, Message, Network, Subscriber
-from mycelium.transport.addresses import Fabric, StoreAddress
+from mycelium import Bus, Fabric, Message, Network, StoreAddress, Subscriber
 
 
 class Order(Message, type_id=1, topic="orders.{shop}"):

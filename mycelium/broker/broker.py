@@ -23,7 +23,7 @@ from mycelium.core.errors import PathError, WireError
 from mycelium.core.ledger import Tally
 from mycelium.core.message import FIRST_RESERVED_TYPE_ID
 from mycelium.core.policy import Delivery
-from mycelium.journal import Journal, JournalFullError
+from mycelium.journal import Journal, JournalError, JournalFullError
 from mycelium.transport.addresses import StoreAddress
 from mycelium.transport.sockets import Port
 from mycelium.transport.store import Store, bind
@@ -80,6 +80,8 @@ class Broker:
         """Messages that came again."""
         self.refused: Tally = self.store.clerk.refused
         """By cause."""
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Gets the error after which the broker can only be ended: its journal cannot be written."""
         self.is_full: bool = False
         """Whether the journal has no room, so that publishers wait."""
         self._admission = Admission(Watermark(extent.stream, extent.first, extent.last) for extent in journal.streams())
@@ -106,8 +108,10 @@ class Broker:
         if self._trying is not None:
             self._trying.cancel()
         self._port.close()
-        self._journal.sync()
-        self._confirm_synced()
+        if not self.failed.done():
+            self.failed.cancel()
+            self._journal.sync()
+            self._confirm_synced()
         await self.store.aclose(linger_ms=500)
 
     # --- frames ------------------------------------------------------------------------------
@@ -189,11 +193,20 @@ class Broker:
         except JournalFullError as error:
             self._hold(frames, type_ids, error)
             return
+        except JournalError as error:
+            self._fail(error)
+            return
         position = self._journal.last_position
         for frame in frames:
             self.accepted += frame.count
             self._unsynced.append((position, frame.stream, frame.last))
         self._confirm_synced()
+
+    def _fail(self, error: JournalError) -> None:
+        """The disk does not do what it is for. What this broker would say from now on could not be relied on."""
+        self._port.pause()
+        if not self.failed.done():
+            self.failed.set_exception(error)
 
     def _hold(self, frames: list[Frame], type_ids: list[int], error: JournalFullError) -> None:
         """There is no room: receive nothing more until there is."""

@@ -6,7 +6,7 @@ import asyncio
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import structlog
 import typer
@@ -49,7 +49,8 @@ def broker(
     after it was killed. A changed topology is taken up on SIGHUP, or by itself, as far as it concerns log level and
     retention.
 
-    Exit codes: 0 stopped by a signal, 1 an address is taken or the journal is damaged, 2 a file or option is wrong.
+    Exit codes: 0 stopped by a signal, 1 an address is taken, the journal is damaged or cannot be
+    written, 2 a file or option is wrong.
 
     Examples:
 
@@ -106,7 +107,21 @@ async def _serve(
             durability=str(settings.durability.value),
         )
         async with Reloader(topology, CHANGEABLE, take_up).watching():
-            await stopping.wait()
+            await _first(stopping, made.failed)
     finally:
         await made.aclose()
     log.info("stopped", accepted=made.accepted, duplicates=made.duplicates, refused=dict(made.refused.counts))
+
+
+async def _first(stopping: asyncio.Event, failed: asyncio.Future[None]) -> None:
+    """Wait until the broker is told to stop.
+
+    Raises:
+        JournalError: it cannot go on.
+    """
+    stopped = asyncio.ensure_future(stopping.wait())
+    either: list[asyncio.Future[Any]] = [stopped, failed]
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if failed.done():
+        failed.result()

@@ -394,7 +394,7 @@ class Client:
         if self._beats % ALIVE_BEATS == 0:
             self.say_alive()
             for inlet in self._inlets.values():
-                if self._probed and (inlet.join.group or not inlet.joined.is_set()):
+                if self._probed and not inlet.joined.is_set():
                     self.say(inlet.join)
                 if inlet.detached and not inlet.finishing:
                     self._say_marks(inlet)

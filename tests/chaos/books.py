@@ -1,4 +1,4 @@
-"""Writes the books of a run's store to standard output: ``python -m tests.chaos.books PLAN``, on a host that reaches it."""
+"""Writes the books of a run's store to standard output: ``python -m tests.chaos.books PLAN``."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Self
 
 BRIDGE_HOST = "switch"
 LOSS = ("-p", "tcp", "-m", "statistic", "--mode", "random", "--probability")
@@ -61,7 +62,7 @@ class Hosts:
     def _space(self, name: str) -> str:
         return f"{self._prefix}{name}"
 
-    def __enter__(self) -> Hosts:
+    def __enter__(self) -> Self:
         try:
             self._make()
         except BaseException:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from mycelium.transport.addresses import StoreAddress
 
-
 Event = tuple[float, str, str, float]
 
 
@@ -24,7 +23,11 @@ class PublisherPlan:
 
 @dataclass(frozen=True)
 class ReaderPlan:
-    """A reading process. ``slow``: as long as publishing goes on it takes a hundredth of what comes."""
+    """A reading process.
+
+    ``slow``: as long as publishing goes on it takes a hundredth of what comes. ``thinks``: so many seconds pass
+    between getting a batch and noting that it is done.
+    """
 
     name: str
     pattern: str
@@ -32,6 +35,7 @@ class ReaderPlan:
     group: str | None = None
     slow: bool = False
     audits: bool = False
+    thinks: float = 0.0
 
     @property
     def account(self) -> str:
@@ -114,7 +118,7 @@ def participants(messages: int) -> tuple[tuple[PublisherPlan, ...], tuple[Reader
     readers = (
         ReaderPlan("all", "chaos.>", durable="all", audits=True),
         ReaderPlan("wild", "chaos.*.3", durable="wild"),
-        ReaderPlan("one", "chaos.p0.*", durable="one"),
+        ReaderPlan("one", "chaos.p0.*", durable="one", thinks=0.4),
         ReaderPlan("exact", "chaos.p3.7", durable="exact"),
         ReaderPlan("slow", "chaos.*.5", durable="slow", slow=True),
         ReaderPlan("member1", "chaos.>", group="group"),

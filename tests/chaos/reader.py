@@ -28,14 +28,22 @@ async def main(plan: Plan, name: str) -> None:
     fabric = Fabric(stores=(plan.store,), close_seconds=20)
     async with Bus(name, network=Network(fabric=fabric)) as bus:
         subscriber = bus.subscriber(
-            Event, me.pattern, name=name, start="earliest", durable=me.durable, group=me.group, finish_within=5.0
+            Event,
+            me.pattern,
+            capacity=16_384,
+            name=name,
+            start="earliest",
+            durable=me.durable,
+            group=me.group,
+            finish_within=5.0,
         )
         async with subscriber:
             (plan.directory / f"{name}.ready").touch()
 
             async def read() -> None:
-                async for batch in subscriber.delivery_batches(limit=256):
+                async for batch in subscriber.delivery_batches(limit=16_384 if me.thinks else 256):
                     began = time.monotonic()
+                    await asyncio.sleep(me.thinks)
                     for event in seen.handle(batch):
                         if event.publisher in audits:
                             audits[event.publisher][event.number] = 1

@@ -13,7 +13,7 @@ from tests.chaos.records import Run, runs_of
 
 @dataclass(frozen=True)
 class Verdict:
-    """The line that a run ends with."""
+    """The line that a run ends with. ``unseen`` is what ``publish`` had promised and no store ever had."""
 
     published: int
     delivered: int
@@ -32,7 +32,7 @@ class Verdict:
         ledger = "balanced" if self.balanced else "unbalanced"
         return (
             f"published={self.published} delivered={self.delivered} duplicates={self.duplicates} "
-            f"lost={self.lost} out_of_order={self.out_of_order} ledger={ledger}"
+            f"lost={self.lost + self.unseen} out_of_order={self.out_of_order} ledger={ledger}"
         )
 
 

@@ -26,8 +26,7 @@ client says            store answers           about
 :class:`AskBooks`      :class:`Books`          the books of the store, page by page
 =====================  ======================  =================================================
 
-The members of a group are told by the store which streams they get, see :mod:`mycelium.core.delivery.sharing`. A
-member repeats its :class:`Join` as often as its client :class:`Alive`.
+The members of a group are told by the store which streams they get, see :mod:`mycelium.core.delivery.sharing`.
 
 Among the frames, on ``_sys.tick``, the store says about twice a second how far the streams reach that have moved
 (:class:`Tick`). Its numbers have no holes, so that a reader sees that it has missed one.
