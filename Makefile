@@ -52,12 +52,14 @@ spec: .venv/.dev ## Hold code, topologies and generated pages to system.yaml
 	$(BIN)/mycelium spec diagram --check docs/reference/system.md
 
 .PHONY: bench
-bench: .venv/.dev ## Measure the hot paths
+bench: .venv/.dev ## Measure the hot paths, and a late reader that catches up
+	$(BIN)/python -m benchmarks.catch_up
 	$(BIN)/python -m pytest benchmarks --benchmark-columns=min,median,max,rounds --benchmark-sort=name -s
 
 .PHONY: bench-smoke
 bench-smoke: .venv/.dev ## Run every benchmark once, for correctness
 	$(BIN)/python -m pytest benchmarks --benchmark-disable -q
+	$(BIN)/python -m benchmarks.catch_up --backlog 20000 --rate 2000 --seconds 1
 
 # Twenty times as many simulated lives as `make test`; a failing one is printed with what repeats it.
 SEEDS ?= 3000

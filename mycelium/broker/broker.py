@@ -154,8 +154,10 @@ class Broker:
                 type_ids.append(envelope.type_id)
             case Entrance.DUPLICATE:
                 self.duplicates += frame.count
-                # Confirmed once more, with what else waits to be durable.
-                self._unsynced.append((self._journal.last_position, stream, self._admission.last(stream)))
+                # Confirmed once more, with what else waits to be durable; not with what this burst has brought, which
+                # the journal may yet refuse.
+                last = self._journal.last_sequence(stream)
+                self._unsynced.append((self._journal.last_position, stream, last))
             case Entrance.UNKNOWN:
                 self._ask_back(stream, 0)
             case Missing(expected=expected):
@@ -188,25 +190,31 @@ class Broker:
     # --- journal and confirms ----------------------------------------------------------------
 
     def _keep(self, frames: list[Frame], type_ids: list[int]) -> None:
-        try:
-            self.store.keep(frames, type_ids)
-        except JournalFullError as error:
-            self._hold(frames, type_ids, error)
-            return
-        except JournalError as error:
-            self._fail(error)
-            return
+        """Keep what there is room for, and hold the rest."""
+        start, size, trimmed = 0, len(frames), False
+        while start < len(frames):
+            some = frames[start : start + size]
+            try:
+                self.store.keep(some, type_ids[start : start + size])
+            except JournalFullError as error:
+                if not trimmed:
+                    self.store.trim_now()
+                    trimmed = True
+                elif size > 1:
+                    size //= 2  # a burst may be more than the journal has room for at all
+                else:
+                    self._hold(frames[start:], type_ids[start:], error)
+                    break
+                continue
+            self._note_kept(some)
+            start, trimmed = start + size, False
+        self._confirm_synced()
+
+    def _note_kept(self, frames: list[Frame]) -> None:
         position = self._journal.last_position
         for frame in frames:
             self.accepted += frame.count
             self._unsynced.append((position, frame.stream, frame.last))
-        self._confirm_synced()
-
-    def _fail(self, error: JournalError) -> None:
-        """The disk does not do what it is for. What this broker would say from now on could not be relied on."""
-        self._port.pause()
-        if not self.failed.done():
-            self.failed.set_exception(error)
 
     def _hold(self, frames: list[Frame], type_ids: list[int], error: JournalFullError) -> None:
         """There is no room: receive nothing more until there is."""
@@ -219,7 +227,6 @@ class Broker:
 
     def _try_again(self) -> None:
         held, self._held = self._held, ([], [])
-        self.store.trim_now()
         self._keep(*held)
         if self._held[0]:
             return

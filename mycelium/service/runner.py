@@ -122,7 +122,8 @@ class ServiceRunner:
             await self.service.stop()
         except Exception as error:  # noqa: BLE001 - the others still have to be stopped
             self._failed(error)
-            self._log.exception("service failed to stop")
+            # An error of ours says in its sentence what is wrong.
+            self._log.error("service failed to stop", error=str(error), exc_info=not isinstance(error, MyceliumError))
             self._on_fatal()
         await self.close()
 

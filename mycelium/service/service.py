@@ -88,8 +88,9 @@ class Service(Generic[S]):
     Life: ``start`` → ready (every subscription is attached) → ``run`` → drain → ``stop``. A service
     without a ``run`` of its own only reacts. A process ends by itself when every ``run`` has returned.
 
-    All messages of a service come one after another, from one mailbox, in the order in which they were
-    published; handlers of one service never run at the same time, unless one asks for a queue of its own.
+    All messages of a service come one after another, from one mailbox: from its own process in the order in which
+    they were published, from others in the order of each stream. Handlers of one service never run at the same
+    time, unless one asks for a queue of its own.
 
     Args:
         settings: validated values of ``settings_type``.

@@ -5,6 +5,7 @@ The checks are functions from values to problems; reading files and importing co
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,6 +97,7 @@ def _check_service(spec: SystemSpec, code: SystemCode, name: str, file: str) -> 
                 f"is no service of this spec; those are {', '.join(spec.services)}",
                 dependency,
             )
+    yield from _check_topics_apart(spec, said, key, file)
     service_type = code.services.get(name)
     if service_type is None:
         return  # import_code has said why
@@ -119,6 +121,23 @@ def _check_service(spec: SystemSpec, code: SystemCode, name: str, file: str) -> 
         f"{where} declares with @handles",
         file,
     )
+
+
+def _check_topics_apart(spec: SystemSpec, said: ServiceSpec, key: str, file: str) -> Iterator[Problem]:
+    """A topic of one publisher carries one contract: its messages have one numbering."""
+    templates = [
+        (contract, TopicTemplate.parse(spec.contracts[contract].topic))
+        for contract in said.publishes
+        if contract in spec.contracts
+    ]
+    for (first, one), (second, other) in itertools.combinations(templates, 2):
+        if one.pattern.overlaps(other.pattern):
+            yield Problem(
+                file,
+                f"{key}.publishes",
+                f"{first} on {one.text} and {second} on {other.text} can meet on one topic; "
+                "a topic of one publisher carries one contract, so give them topics that differ in a fixed segment",
+            )
 
 
 def _default(message_type: type) -> str:

@@ -10,7 +10,7 @@ and what it missed it reads from the journal.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -94,7 +94,8 @@ class Store:
         self.clerk: Clerk = Clerk(journal, self.instance, time_ns, names)
         self.complaints: Complaints = Complaints(time_ns)
         self.subscriptions: int = 0
-        """Prefixes that are subscribed to."""
+        """Prefixes that are subscribed to, by all readers together."""
+        self._prefixes: Counter[bytes] = Counter()
         self._time_ns = time_ns
         self._on_said = on_said
         self._on_synced = on_synced
@@ -255,13 +256,24 @@ class Store:
         if not message or message[0] > 1 or len(message) > MAX_TOPIC_BYTES + 2:
             self._refuse_subscription(f"{len(message)} bytes are no subscription")
         elif message[0] == 0:
-            self.subscriptions -= 1
-            self._frames.option(zmq.UNSUBSCRIBE, message[1:])
+            self._unsubscribe(message[1:])
         elif self.subscriptions >= MAX_SUBSCRIPTIONS:
             self._refuse_subscription(f"there are {self.subscriptions}, and no more are accepted")
         else:
             self.subscriptions += 1
+            self._prefixes[message[1:]] += 1
             self._frames.option(zmq.SUBSCRIBE, message[1:])
+
+    def _unsubscribe(self, prefix: bytes) -> None:
+        """Also when a connection breaks: libzmq says it then, once for each prefix."""
+        if not self._prefixes[prefix]:
+            del self._prefixes[prefix]
+            return  # it was refused, or never asked for
+        self.subscriptions -= 1
+        self._prefixes[prefix] -= 1
+        if not self._prefixes[prefix]:
+            del self._prefixes[prefix]
+        self._frames.option(zmq.UNSUBSCRIBE, prefix)
 
     def _refuse_subscription(self, why: str) -> None:
         self.clerk.refused.add("subscription refused")

@@ -152,6 +152,15 @@ def test_each_difference_is_found(small_system: SmallSystem, case: tuple[str, st
     assert complaint.replace("{package}", small_system.package) in result.stderr
 
 
+def test_one_service_does_not_publish_two_contracts_on_one_topic(small_system: SmallSystem) -> None:
+    small_system.change(small_system.spec, "publishes: [Ping]", "publishes: [Ping, Pong]")
+    assert "can meet on one topic" not in check(small_system).stderr
+    small_system.change(small_system.spec, "topic: pong.{lane}", 'topic: "{kind}.{lane}"')
+    result = check(small_system)
+    assert result.exit_code == 1
+    assert "services.pinger.publishes: Ping on ping.{lane} and Pong on {kind}.{lane} can meet" in result.stderr
+
+
 MALFORMED = {
     "no yaml": ("system: test", "system: [", "is not YAML"),
     "no table": (None, "just text", "holds no table"),

@@ -154,13 +154,56 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.001)
 
 
-def say_raw(endpoint: str, data: bytes) -> None:
-    """Write bytes to a new TCP connection, as whoever found the port would, and close it."""
-    host, port = endpoint.removeprefix("tcp://").split(":")
-    with socket.create_connection((host, int(port)), timeout=SECONDS) as connection, contextlib.suppress(OSError):
-        connection.sendall(data)  # the other side may have closed already
-        connection.settimeout(0.05)
-        connection.recv(1024)
+GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
+"""What a ZMTP 3.0 connection begins with."""
+
+
+def ready(kind: bytes) -> bytes:
+    """The command with which a socket of a kind is ready."""
+    said = b"\x05READY\x0bSocket-Type" + len(kind).to_bytes(4, "big") + kind
+    return b"\x04" + bytes([len(said)]) + said
+
+
+class RawConnection:
+    """A TCP connection that says what it likes, as whoever finds the port can.
+
+    Args:
+        endpoint: where to.
+        kind: the kind of socket that it says to be; None to say nothing at all.
+    """
+
+    def __init__(self, endpoint: str, kind: bytes | None = None) -> None:
+        host, port = endpoint.removeprefix("tcp://").split(":")
+        self._socket = socket.create_connection((host, int(port)), timeout=SECONDS)
+        if kind is not None:
+            self.say(GREETING + ready(kind))
+            self._hear(len(GREETING))
+
+    def say(self, data: bytes) -> None:
+        with contextlib.suppress(OSError):  # the other side may have hung up
+            self._socket.sendall(data)
+
+    def message(self, data: bytes) -> None:
+        """Say a message of one part."""
+        self.say(b"\0" + bytes([len(data)]) + data if len(data) < 256 else b"\2" + len(data).to_bytes(8, "big") + data)
+
+    def _hear(self, number: int) -> None:
+        while number > 0:
+            number -= len(self._socket.recv(number))
+
+    def hangs_up(self) -> bool:
+        """Wait until the other side has closed the connection."""
+        try:
+            while self._socket.recv(4096):
+                pass
+        except ConnectionError:
+            return True
+        except TimeoutError:
+            return False
+        return True
+
+    def close(self) -> None:
+        self._socket.close()
 
 
 @contextlib.contextmanager
