@@ -20,8 +20,9 @@ ENVIRONMENT_DELIMITER = "__"
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
 _NAME = r"^[a-z0-9_-]+$"
 
-SMALLEST_JOURNAL = 1 << 20
-"""The largest frame that the wire format allows has to fit."""
+SMALLEST_JOURNAL = 32 << 20
+"""The largest frame that the wire format allows, 1 MiB, has to find free pages side by side. Measured with mixed sizes:
+of journals of 16 MiB five of twelve had none for it some day, of 32 MiB none."""
 
 
 class Mode(enum.StrEnum):

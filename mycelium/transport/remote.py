@@ -13,7 +13,7 @@ import structlog
 from mycelium.core.delivery.control import Join
 from mycelium.core.delivery.joining import Start
 from mycelium.core.envelope import Envelope, source_id
-from mycelium.core.errors import UsageError
+from mycelium.core.errors import PathError, UsageError
 from mycelium.core.ledger import Ledger, RouteEntry
 from mycelium.core.message import Message, PayloadCodec
 from mycelium.journal import Journal, MemoryJournal
@@ -106,7 +106,11 @@ class Remote:
     def _open_store(self, address: StoreAddress) -> Store:
         self._journal = (self._fabric.journal or MemoryJournal)()
         store = Store(address, self._journal, self._time_ns, names=self._fabric.names)
-        store.open()
+        try:
+            store.open()
+        except PathError:
+            self._journal.close()
+            raise
         return store
 
     def _client(self, address: StoreAddress) -> Client:

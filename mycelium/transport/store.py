@@ -10,10 +10,11 @@ and what it missed it reads from the journal.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import structlog
 import zmq
@@ -117,6 +118,7 @@ class Store:
         )
         self._loop = asyncio.get_running_loop()
         self._fetches: deque[tuple[bytes, Fetch]] = deque()
+        self._held: list[IO[bytes]] = []
         self._ticking: asyncio.Task[None] | None = None
         self._said = asyncio.Event()
 
@@ -126,8 +128,14 @@ class Store:
         Raises:
             PathError: an endpoint is taken.
         """
-        for port, endpoint in ((self._frames, self.address.frames), (self._control, self.address.control)):
-            bind(port, endpoint)
+        try:
+            for port, endpoint in ((self._frames, self.address.frames), (self._control, self.address.control)):
+                held = bind(port, endpoint)
+                if held is not None:
+                    self._held.append(held)
+        except PathError:
+            self._let_go(linger_ms=0)
+            raise
         self._ticking = asyncio.get_running_loop().create_task(self._tick_forever(), name="store ticks")
 
     async def aclose(self, *, linger_ms: int = 0) -> None:
@@ -137,8 +145,13 @@ class Store:
         if self._ticking is not None:
             self._ticking.cancel()
             await asyncio.gather(self._ticking, return_exceptions=True)
+        self._let_go(linger_ms)
+
+    def _let_go(self, linger_ms: int) -> None:
         self._frames.close(linger_ms=linger_ms)
         self._control.close(linger_ms=linger_ms)
+        for held in self._held:
+            held.close()
 
     # --- frames ------------------------------------------------------------------------------
 
@@ -326,19 +339,32 @@ class Store:
             asyncio.get_running_loop().call_soon(self.trim_now)
 
 
-def bind(port: Port, endpoint: str) -> None:
+def bind(port: Port, endpoint: str) -> IO[bytes] | None:
     """Bind a port; over ipc its directory is made, and others in its group may connect.
+
+    Returns:
+        Over ipc, what holds the endpoint: libzmq would take it from another process without a word. Close it last.
 
     Raises:
         PathError: the endpoint is taken, or its directory cannot be made.
     """
     if not endpoint.startswith("ipc://"):
         port.bind(endpoint)
-        return
+        return None
     path = Path(endpoint.removeprefix("ipc://"))
     try:
         path.parent.mkdir(mode=0o770, parents=True, exist_ok=True)
     except OSError as error:
         raise PathError(endpoint, f"its directory cannot be made: {error.strerror}") from None
-    port.bind(endpoint)
-    path.chmod(IPC_MODE)
+    held = path.with_name(path.name + ".lock").open("wb")
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        port.bind(endpoint)
+        path.chmod(IPC_MODE)
+    except BlockingIOError:
+        held.close()
+        raise PathError(endpoint, "another process is bound there: does this bundle run already?") from None
+    except BaseException:
+        held.close()
+        raise
+    return held

@@ -185,7 +185,7 @@ def test_each_mistake_is_answered_with_file_key_value_and_what_would_be_right(
         (
             "monolith",
             ('transport = "ipc"', "journal_bytes = 9"),
-            "inter_bundle.journal_bytes = 9: should be greater than or equal to 1048576",
+            "inter_bundle.journal_bytes = 9: should be greater than or equal to 33554432",
         ),
     ],
 )
