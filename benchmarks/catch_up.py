@@ -81,7 +81,10 @@ async def watch(plan: Plan) -> None:
 
 async def late(plan: Plan, *, once: bool) -> None:
     """The durable reader. With ``once`` it comes, so that it is known, and leaves."""
-    async with Bus("late", network=_fabric(plan.store)) as bus, bus.subscriber(Event, "chaos.>", durable="late") as reader:
+    async with (
+        Bus("late", network=_fabric(plan.store)) as bus,
+        bus.subscriber(Event, "chaos.>", durable="late") as reader,
+    ):
         if not once:
             async for _ in reader.batches():
                 pass
@@ -100,9 +103,7 @@ def _start(plan: Plan, *arguments: str) -> subprocess.Popen[str]:
 
 async def _behind(store: StoreAddress) -> int:
     books = await read_books(store, 10.0)
-    return sum(
-        book.last - (book.readers["late"].cursor if "late" in book.readers else 0) for book in books.streams
-    )
+    return sum(book.last - (book.readers["late"].cursor if "late" in book.readers else 0) for book in books.streams)
 
 
 async def measure(backlog: int, rate: int, seconds: float) -> dict[str, object]:

@@ -36,6 +36,9 @@ PUBLISH_HIGH_WATER = 1_000
 FULL_SECONDS = 0.1
 """Until a full journal is tried again."""
 
+SYNC_SECONDS = 0.01
+"""Between two looks whether a sync is due, while confirms wait for one. Chosen by us: the default of the interval."""
+
 GO_BACK_NS = 100_000_000
 """The same question to a publisher is not asked again for so long: what it sends is under way."""
 
@@ -92,6 +95,7 @@ class Broker:
         self._held: tuple[list[Frame], list[int]] = ([], [])
         self._port = Port(zmq.XSUB, self._on_frames, options={zmq.RCVHWM: PUBLISH_HIGH_WATER})
         self._trying: asyncio.TimerHandle | None = None
+        self._syncing: asyncio.TimerHandle | None = None
 
     def open(self) -> None:
         """Bind, and serve from now on.
@@ -105,8 +109,9 @@ class Broker:
 
     async def aclose(self) -> None:
         """Stop serving. What has come is kept, and confirmed if that is still heard."""
-        if self._trying is not None:
-            self._trying.cancel()
+        for timer in (self._trying, self._syncing):
+            if timer is not None:
+                timer.cancel()
         self._port.close()
         if not self.failed.done():
             self.failed.cancel()
@@ -206,6 +211,9 @@ class Broker:
                     self._hold(frames[start:], type_ids[start:], error)
                     break
                 continue
+            except JournalError as error:
+                self._fail(error)
+                return
             self._note_kept(some)
             start, trimmed = start + size, False
         self._confirm_synced()
@@ -215,6 +223,16 @@ class Broker:
         for frame in frames:
             self.accepted += frame.count
             self._unsynced.append((position, frame.stream, frame.last))
+
+    def _fail(self, error: JournalError) -> None:
+        """The disk does not do what it is for. What this broker would say from now on could not be relied on."""
+        self._port.pause()
+        if not self.failed.done():
+            self.failed.set_exception(error)
+
+    @property
+    def _has_failed(self) -> bool:
+        return self.failed.done() and not self.failed.cancelled()
 
     def _hold(self, frames: list[Frame], type_ids: list[int], error: JournalFullError) -> None:
         """There is no room: receive nothing more until there is."""
@@ -228,18 +246,30 @@ class Broker:
     def _try_again(self) -> None:
         held, self._held = self._held, ([], [])
         self._keep(*held)
-        if self._held[0]:
+        if self._held[0] or self._has_failed:
             return
         log.info("there is room in the journal again")
         self.is_full = False
         self._port.go_on()
 
     def _confirm_synced(self) -> None:
+        if self._has_failed:
+            return
         synced = self._journal.synced_position
         while self._unsynced and self._unsynced[0][0] <= synced:
             _, stream, last = self._unsynced.popleft()
             self._to_confirm[stream] = last
         self._confirm()
+        if self._unsynced and self._syncing is None:
+            self._syncing = asyncio.get_running_loop().call_later(SYNC_SECONDS, self._sync_if_due)
+
+    def _sync_if_due(self) -> None:
+        self._syncing = None
+        try:
+            self._journal.sync_if_due(self._time_ns())
+        except JournalError as error:
+            self._fail(error)
+        self._confirm_synced()
 
     def _confirm(self) -> None:
         """Tell every publisher what is kept of its streams."""

@@ -108,10 +108,14 @@ class BoundedQueue:
             items.clear()
         else:
             taken = [items.popleft() for _ in range(limit)]
-        self.in_hand = taken
+        self.keep_in_hand(taken)
         if self._waiting:
             self._admit()
         return taken
+
+    def keep_in_hand(self, taken: Sequence[Item]) -> None:
+        """The reader has these now."""
+        self.in_hand = taken
 
     def _admit(self) -> None:
         """Let waiting publishers' items in while there is room."""
@@ -276,12 +280,13 @@ class LatestQueue(BoundedQueue):
     def take(self) -> Item:
         """The newest item of the topic that has waited longest."""
         item = self._newest.pop(self.items.popleft().route.stream.id.topic)
-        self.in_hand = (item,)
+        self.keep_in_hand((item,))
         return item
 
     def take_all(self, limit: int) -> list[Item]:
         """Up to ``limit`` items, one per topic."""
-        self.in_hand = taken = [self.take() for _ in range(min(limit, len(self.items)))]
+        taken = [self.take() for _ in range(min(limit, len(self.items)))]
+        self.keep_in_hand(taken)
         return taken
 
     def _all_items(self) -> Iterator[Item]:

@@ -19,7 +19,8 @@ class StoredRoute(Route):
     def __init__(self, key: StreamKey, stream: Stream, queue: BoundedQueue, account: Account, name: str) -> None:
         super().__init__(stream, queue, account.joined, name)
         self.key: StreamKey = key
-        self.delivered = account.delivered
+        self.left: int | None = None
+        self.delivered: int = account.delivered
         for cause, number in account.dropped.items():
             self.dropped.add(cause, number)
         self.given: int = account.cursor

@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 from mycelium import Bus, Network
 from mycelium.core.delivery.frames import Account
+from mycelium.core.ledger import Cause
 from mycelium.journal import Outbox
 from mycelium.journal.disk import DATA
 from mycelium.transport.addresses import Fabric, StoreAddress
@@ -124,11 +126,52 @@ def test_the_journal_is_full(started: Processes) -> None:
     missed = book.first - 11
     assert asyncio.run(read(address, 1000 - 10 - missed)) == list(range(book.first, 1001))
     account = books_of(address).streams[0].readers["reader"]
-    assert account == Account(0, 1000, 1000 - missed, {"expired": missed})
+    assert account == Account(0, 1000, 1000 - missed, {Cause.EXPIRED: missed})
     assert account.missing == 0
     assert broker.end() == 0
     assert "Traceback" not in broker.text
     assert (started.journal / DATA).stat().st_size <= 32 << 20
+
+
+def test_a_group_is_confirmed_once_it_is_synced(started: Processes) -> None:
+    """Not before the interval has passed, and when it has, without waiting for anything else."""
+    address = started.configure('durability = "group"\nsync_interval_ms = 3000')
+    started.broker()
+    publisher = started.publisher("p", address)
+    publisher.ask(f"publish 1 1 {SMALL}")
+    publisher.ask("flush")
+    for first in (2, 102):
+        began = time.monotonic()
+        publisher.ask(f"publish {first} 100 {SMALL}")
+        while books_of(address).streams[0].last < first + 99:
+            pass
+        assert time.monotonic() - began < 2, "kept at once"
+        publisher.ask("flush")
+        assert 2 < time.monotonic() - began < 6, "confirmed at the end of the interval"
+
+
+def test_short_intervals_are_kept_to(started: Processes) -> None:
+    """Twenty times: published, synced, confirmed. The ticks of the store, four a second, have no part in it."""
+    address = started.configure('durability = "group"\nsync_interval_ms = 10')
+    started.broker()
+    publisher = started.publisher("p", address)
+    publisher.ask("flush")
+    began = time.monotonic()
+    for number in range(1, 21):
+        publisher.ask(f"publish {number} 1 {SMALL}")
+        publisher.ask("flush")
+    assert time.monotonic() - began < 2.5, "it takes half of 20 ticks"
+
+
+@pytest.mark.parametrize("durability", ["process", "frame"])
+def test_others_are_confirmed_at_once(started: Processes, durability: str) -> None:
+    address = started.configure(f'durability = "{durability}"\nsync_interval_ms = 60000')
+    broker = started.broker()
+    publisher = started.publisher("p", address)
+    publisher.ask(f"publish 1 500 {SMALL}")
+    publisher.ask("flush")
+    broker.end(signal.SIGKILL)
+    assert kept(started.journal) == list(range(1, 501))
 
 
 def ends_with(process: Running, code: int, *texts: str) -> None:

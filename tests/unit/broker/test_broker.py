@@ -98,9 +98,7 @@ async def is_served(broker: Broker, name: str = "good") -> None:
     key = stream(source=name, epoch=time.time_ns())
     async with sending(broker, name) as sender:
         with asking(broker.store.address) as (reader,), listening(broker.store.address.frames) as (listener,):
-            before = broker.store.subscriptions
-            listener.subscribe(b"test.a\0")
-            await until(lambda: broker.store.subscriptions == before + 1)
+            await listener.subscribed(broker.store, b"test.a\0")
             sender.publish(frame(of=key).data)
             assert (await sender.control.answer(Confirm)).marks == ((key, 1),)
             assert await listener.hear(b"test.a") == frame(of=key).data
@@ -173,8 +171,7 @@ async def test_a_live_frame_is_passed_on_and_not_kept() -> None:
     contracts = {TYPE_ID: Delivery.RELIABLE, LIVE: Delivery.LIVE}
     async with open_broker(contracts=contracts) as broker, sending(broker, "writer") as sender:
         with listening(broker.store.address.frames) as (listener,):
-            listener.subscribe(b"test.a")
-            await until(lambda: broker.store.subscriptions == 1)
+            await listener.subscribed(broker.store, b"test.a\0")
             sender.publish(frame(5, type_id=LIVE).data)
             assert await listener.hear(b"test.a") == frame(5, type_id=LIVE).data
         assert (broker.passed_on, broker.accepted) == (1, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -27,6 +28,8 @@ SECONDS = 10.0
 """Within which an answer comes, or a test has failed."""
 
 TYPE_ID = 1
+
+_marks = itertools.count(1)
 
 
 def stream(topic: str = "test.a", *, source: str = "writer", epoch: int = 1) -> StreamKey:
@@ -124,6 +127,13 @@ class Listener:
 
     def subscribe(self, prefix: bytes) -> None:
         self.say(b"\1" + prefix)
+
+    async def subscribed(self, store: Store, prefix: bytes) -> None:
+        """Subscribe, and wait until the store has noted it."""
+        mark = b"mark %d" % next(_marks)
+        self.subscribe(prefix)
+        self.subscribe(mark)
+        await until(lambda: mark in store._prefixes)
 
     async def hear(self, begin: bytes) -> bytes:
         """The next frame that begins so; others are passed over."""

@@ -39,15 +39,12 @@ TOPIC = KEY.topic.encode()
 async def _is_served(store: Store, sequence: int) -> None:
     """A reader that behaves gets what is published, and what it asks for."""
     with asking(store.address) as (asker,), listening(store.address.frames) as (listener,):
-        before = store.subscriptions
-        listener.subscribe(TOPIC + b"\0")
-        await until(lambda: store.subscriptions == before + 1)
+        await listener.subscribed(store, TOPIC + b"\0")
         kept = frame(sequence)
         store.keep((kept,), (TYPE_ID,))
         assert await listener.hear(TOPIC) == kept.data
         asker.say(Fetch(1, KEY, sequence, 1))
         assert (await asker.answer(Fetched)).frames == (kept.data,)
-    await until(lambda: store.subscriptions == before)
 
 
 async def test_a_message_of_several_parts_is_refused() -> None:
@@ -162,9 +159,8 @@ def test_whatever_is_said_to_the_port_of_frames() -> None:
             with listening(store.address.frames) as (listener,):
                 for word in words:
                     listener.say(word)
-                listener.subscribe(b"last")
-                await until(lambda: b"last" in store._prefixes)
-                await _is_served_beside(store, next(sequence))
+                await listener.subscribed(store, b"last")
+                await _is_served(store, next(sequence))
                 distinct = {word for word in words if word[:1] == b"\1"}
             # What one connection says twice is counted twice, and taken back once.
             more = sum(words.count(word) - 1 for word in distinct)
@@ -178,19 +174,6 @@ def test_whatever_is_said_to_the_port_of_frames() -> None:
     say()
     runner.run(opened.__aexit__(None, None, None))
     runner.close()
-
-
-async def _is_served_beside(store: Store, sequence: int) -> None:
-    with listening(store.address.frames) as (listener,):
-        listener.subscribe(b"served")
-        await until(lambda: b"served" in store._prefixes)
-        listener.subscribe(TOPIC + b"\0")
-        listener.subscribe(b"then")
-        await until(lambda: b"then" in store._prefixes)
-        kept = frame(sequence)
-        store.keep((kept,), (TYPE_ID,))
-        assert await listener.hear(TOPIC + b"\0") == kept.data
-    await until(lambda: b"served" not in store._prefixes)
 
 
 async def test_any_bytes_on_the_tcp_ports() -> None:
