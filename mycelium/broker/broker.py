@@ -195,6 +195,14 @@ class Broker:
     # --- journal and confirms ----------------------------------------------------------------
 
     def _keep(self, frames: list[Frame], type_ids: list[int]) -> None:
+        try:
+            self._keep_what_fits(frames, type_ids)
+        except JournalError as error:
+            self._fail(error)
+            return
+        self._confirm_synced()
+
+    def _keep_what_fits(self, frames: list[Frame], type_ids: list[int]) -> None:
         """Keep what there is room for, and hold the rest."""
         start, size, trimmed = 0, len(frames), False
         while start < len(frames):
@@ -211,12 +219,8 @@ class Broker:
                     self._hold(frames[start:], type_ids[start:], error)
                     break
                 continue
-            except JournalError as error:
-                self._fail(error)
-                return
             self._note_kept(some)
             start, trimmed = start + size, False
-        self._confirm_synced()
 
     def _note_kept(self, frames: list[Frame]) -> None:
         position = self._journal.last_position

@@ -140,6 +140,8 @@ class Store:
 
     async def aclose(self, *, linger_ms: int = 0) -> None:
         """Stop answering; for ``linger_ms`` libzmq goes on sending what it has."""
+        if self._closed:
+            return
         self._closed = True
         self._frames.send(tick_frame(Tick(self.instance, self._ticks + 1, (), {}, closing=True)))
         if self._ticking is not None:
@@ -148,6 +150,7 @@ class Store:
         self._let_go(linger_ms)
 
     def _let_go(self, linger_ms: int) -> None:
+        self._closed = True
         self._frames.close(linger_ms=linger_ms)
         self._control.close(linger_ms=linger_ms)
         for held in self._held:

@@ -11,7 +11,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from tests.chaos.controller import Controller, make_plan
+from tests.chaos.controller import Controller, make_bundled_plan, make_plan
 from tests.chaos.plan import kills
 
 
@@ -24,6 +24,7 @@ def main() -> None:
     parser.add_argument(
         "--stop-seconds", type=float, default=10.0, help="how long a reader is stopped (default %(default)s)"
     )
+    parser.add_argument("--bundled", action="store_true", help="without a broker: each publisher keeps a journal")
     parser.add_argument("--keep", action="store_true", help="keep the directory with logs and journal")
     options = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="chaos-"))
@@ -33,8 +34,11 @@ def main() -> None:
         print(f"{time.monotonic() - began:7.1f} s  {line}", file=sys.stderr, flush=True)
 
     say(f"logs and journal in {directory}")
-    plan = make_plan(directory, options.messages)
-    plan = replace(plan, events=kills(plan, options.broker_kills, options.stop_seconds))
+    plan = (make_bundled_plan if options.bundled else make_plan)(directory, options.messages)
+    happening = kills(plan, options.broker_kills, options.stop_seconds)
+    if options.bundled:
+        happening = tuple(event for event in happening if event[2] != "broker")
+    plan = replace(plan, events=happening)
     keep = True
     try:
         verdict = asyncio.run(Controller(plan, say).run())

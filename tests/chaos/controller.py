@@ -56,7 +56,17 @@ def make_plan(directory: Path, messages: int, *, host: str = "127.0.0.1") -> Pla
     )
     address = StoreAddress("broker", f"tcp://{host}:{frames}", f"tcp://{host}:{control}", f"tcp://{host}:{publish}")
     publishers, readers = participants(messages)
-    return Plan(directory, address, publishers, readers, ())
+    return Plan(directory, (address,), publishers, readers, ())
+
+
+def make_bundled_plan(directory: Path, messages: int) -> Plan:
+    """The same without a broker: every publisher keeps what it publishes in a journal of its own, over ipc."""
+    publishers, readers = participants(messages)
+    stores = tuple(
+        StoreAddress(p.name, f"ipc://{directory}/{p.name}.frames", f"ipc://{directory}/{p.name}.control")
+        for p in publishers
+    )
+    return Plan(directory, stores, publishers, readers, ())
 
 
 class Controller:
@@ -86,7 +96,8 @@ class Controller:
         """
         plan = self._plan
         try:
-            self._start("broker")
+            if not plan.is_bundled:
+                self._start("broker")
             for reader in plan.readers:
                 self._start(reader.name)
             await self._until(lambda: all((plan.directory / f"{r.name}.ready").exists() for r in plan.readers))
@@ -113,7 +124,8 @@ class Controller:
         code = self._processes[name].poll()
         if code:
             raise RuntimeError(f"{name} ended with {code}; see {self._plan.directory / name}.log")
-        return code == 0
+        # Without a broker it stays, for those who read from it.
+        return code == 0 or (self._plan.directory / f"{name}.published").exists()
 
     def _strike(self, what: str, name: str, seconds: float) -> None:
         process = self._processes[name]
@@ -167,9 +179,10 @@ class Controller:
         """What the store has; None if it does not answer now."""
         if self._hosts is None:
             try:
-                return await read_books(self._plan.store, 5.0)
+                parts = [await read_books(store, 5.0) for store in self._plan.stores]
             except PathError:
                 return None
+            return StoreBooks("all", tuple(book for part in parts for book in part.streams), {}, {})
         command = [*self._hosts.command("readers"), sys.executable, "-m", "tests.chaos.books", str(self._path)]
         asking = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, cwd=REPOSITORY)
         answer, _ = await asking.communicate()

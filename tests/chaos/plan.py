@@ -57,7 +57,7 @@ class Plan:
 
     Args:
         directory: where everything is.
-        store: where the broker is.
+        stores: where the broker is; or every publisher's own store, in the order of the publishers.
         publishers, readers: the processes.
         events: what happens at which part of the messages published: ``(part, what, to whom, how much)``, in order.
             ``kill`` it and start it again, ``stop`` it for so many seconds; to a host, ``partition`` it for so many
@@ -66,10 +66,24 @@ class Plan:
     """
 
     directory: Path
-    store: StoreAddress
+    stores: tuple[StoreAddress, ...]
     publishers: tuple[PublisherPlan, ...]
     readers: tuple[ReaderPlan, ...]
     events: tuple[Event, ...]
+
+    @property
+    def store(self) -> StoreAddress:
+        """Where the broker is."""
+        return self.stores[0]
+
+    @property
+    def is_bundled(self) -> bool:
+        """Whether every publisher keeps what it publishes itself."""
+        return self.store.publish is None
+
+    def own_store(self, publisher: str) -> StoreAddress:
+        """The store of a publisher, if each has one."""
+        return next(store for store in self.stores if store.name == publisher)
 
     @property
     def total(self) -> int:
@@ -88,7 +102,7 @@ class Plan:
         values = json.loads(path.read_text())
         return cls(
             Path(values["directory"]),
-            StoreAddress(**values["store"]),
+            tuple(StoreAddress(**store) for store in values["stores"]),
             tuple(PublisherPlan(**publisher) for publisher in values["publishers"]),
             tuple(ReaderPlan(**reader) for reader in values["readers"]),
             tuple((part, what, name, amount) for part, what, name, amount in values["events"]),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mycelium import Bus, Network
 from mycelium.observe.logs import LogFormat, configure_logging
-from mycelium.transport.addresses import Fabric
+from mycelium.transport.addresses import Fabric, StoreAddress
 from tests.chaos.messages import Event
 from tests.chaos.plan import Plan
 from tests.chaos.records import Bits, Seen
@@ -25,7 +25,8 @@ async def main(plan: Plan, name: str) -> None:
     audits = {p.name: Bits(plan.audit(p.name), p.count).map for p in plan.publishers} if me.audits else {}
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
-    fabric = Fabric(stores=(plan.store,), close_seconds=20)
+    own = StoreAddress(name, f"ipc://{plan.directory}/{name}.frames", f"ipc://{plan.directory}/{name}.control")
+    fabric = Fabric(stores=plan.stores, own=own if plan.is_bundled else None, close_seconds=20, ready_seconds=1)
     async with Bus(name, network=Network(fabric=fabric)) as bus:
         subscriber = bus.subscriber(
             Event,
