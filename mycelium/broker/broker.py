@@ -293,5 +293,5 @@ class Broker:
         if not isinstance(said, Announce):
             return False
         self.store.clerk.sources.setdefault(said.stream.source, peer)
-        self._admission.announce(said.stream, said.base)
+        self._admission.announce(said.stream, said.wanted, said.base)
         return True

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mycelium.cli.system import System
 from mycelium.core.delivery.joining import Start
+from mycelium.core.errors import ConfigError, Problem
 from mycelium.core.message import Message
 from mycelium.core.policy import Delivery
 from mycelium.core.topics import Pattern
@@ -43,6 +44,20 @@ def stores(topology: LoadedTopology) -> tuple[StoreAddress, ...]:
     if values.deployment.mode is Mode.DISTRIBUTED and values.broker is not None:
         return (broker_address(values.broker),)
     return ()
+
+
+def asked_stores(topology: LoadedTopology) -> tuple[StoreAddress, ...]:
+    """The stores of a running system, to ask them something.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    found = stores(topology)
+    if not found:
+        message = "runs in one process, where there is no store to ask; 'bundled' and 'distributed' have some"
+        mode = str(topology.values.deployment.mode.value)
+        raise ConfigError([Problem(topology.origin("deployment", "mode"), "deployment.mode", message, mode)])
+    return found
 
 
 def state_directory(topology: LoadedTopology) -> Path:

@@ -12,9 +12,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from mycelium.cli.fabric import stores
+from mycelium.cli.fabric import asked_stores
 from mycelium.cli.guard import EXIT_FAILED
-from mycelium.core.errors import ConfigError, Problem
 from mycelium.topology.load import load_topology
 from mycelium.transport.books import StoreBooks, read_books
 
@@ -38,19 +37,7 @@ def ledger(
         mycelium ledger --config config/distributed.toml
     """
     topology = load_topology(config)
-    addresses = stores(topology)
-    if not addresses:
-        raise ConfigError(
-            [
-                Problem(
-                    topology.origin("deployment", "mode"),
-                    "deployment.mode",
-                    "keeps its books in one process, which shows them when it ends; those of 'bundled' and "
-                    "'distributed' can be asked for",
-                    str(topology.values.deployment.mode.value),
-                )
-            ]
-        )
+    addresses = asked_stores(topology)
 
     async def ask() -> list[StoreBooks]:
         return list(await asyncio.gather(*(read_books(address, seconds) for address in addresses)))
@@ -110,7 +97,10 @@ def _show(console: Console, books: list[StoreBooks], rows: list[dict[str, Any]],
             f"{sum(row['dropped'].values()):,}",
             f"{row['waiting']:,}",
         )
-    console.print(table)
+    if rows:
+        console.print(table)
+    else:
+        console.print("nothing has been published that is kept")
     causes: dict[str, int] = {}
     for row in rows:
         for cause, number in row["dropped"].items():

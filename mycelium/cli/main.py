@@ -8,6 +8,7 @@ import typer
 
 from mycelium import __version__
 from mycelium.cli.broker import broker
+from mycelium.cli.check import check
 from mycelium.cli.demo import demo
 from mycelium.cli.guard import guarded
 from mycelium.cli.journal import app as journal_app
@@ -24,6 +25,7 @@ app.command()(run)
 app.command()(demo)
 app.command()(broker)
 app.command()(ledger)
+app.command()(check)
 app.add_typer(spec_app, name="spec")
 app.add_typer(journal_app, name="journal")
 

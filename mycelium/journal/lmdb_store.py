@@ -10,8 +10,9 @@ Durability. ``process``: no sync; the kernel has what was committed. ``frame``: 
 the disk, in LMDB's own order, which survives anything. ``group``: commits do not wait, and
 :meth:`~LmdbJournal.sync` brings all of them to the disk at once. Power lost between two syncs may
 leave LMDB's trees torn; so a read transaction holds on to the snapshot that was synced last, whose
-pages are then not written over until the next sync, which comes early if there are too many of them. Every frame up to ``synced_position`` is so on the disk,
-whole, and is found by ``mycelium journal salvage`` if the store is refused at the next start.
+pages are then not written over until the next sync, which comes early if there are too many of them.
+Every frame up to ``synced_position`` is so on the disk, whole, and is found by ``mycelium journal salvage``
+if the store is refused at the next start.
 """
 
 from __future__ import annotations

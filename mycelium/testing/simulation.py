@@ -160,9 +160,9 @@ class SimulatedStore:
     def _forward(self, reader: SimulatedReader, frame: Frame) -> None:
         self.network.send(self.name, reader.name, lambda: reader.live(frame))
 
-    def announced(self, stream: StreamKey, base: int) -> None:
+    def announced(self, stream: StreamKey, wanted: int, base: int) -> None:
         """A publisher has said from where on it can send a stream."""
-        self.admission.announce(stream, base)
+        self.admission.announce(stream, wanted, base)
 
     def asked(self, reader: SimulatedReader, request: Request) -> None:
         """A reader wants frames."""
@@ -202,6 +202,8 @@ class SimulatedPublisher:
         self._left: PublisherWindow | None = None
         self.streams: set[StreamKey] = set()
         self.published: dict[StreamKey, int] = {}
+        self.given_up: defaultdict[StreamKey, set[int]] = defaultdict(set)
+        """Messages that a cancelled publish has left out."""
         self.confirms: dict[StreamKey, int] = {}
         store.publishers[name] = self
         self.start()
@@ -229,10 +231,11 @@ class SimulatedPublisher:
         left = self._left is not None and not self._left.is_empty
         return self.name in self._network.up and self.window.has_room and not left
 
-    def publish(self, topic: str, count: int) -> None:
-        """Publish a frame of ``count`` messages."""
+    def publish(self, topic: str, count: int, given_up: int = 0) -> None:
+        """Publish a frame of ``count`` messages, after ``given_up`` that were cancelled while they waited."""
         stream = StreamKey(self._source, self._epoch, topic)
-        sequence = self.published.get(stream, 0) + 1
+        sequence = self.published.get(stream, 0) + 1 + given_up
+        self.given_up[stream].update(range(sequence - given_up, sequence))
         frame = Frame(stream, sequence, count, b"x" * count)
         self.streams.add(stream)
         self.published[stream] = frame.last
@@ -256,7 +259,7 @@ class SimulatedPublisher:
         for window in self._windows():
             base = window.base(stream, sequence)
             if base is not None and base > sequence:
-                self._announce(stream, base)
+                self._announce(stream, sequence, base)
             for frame in window.again(stream, sequence):
                 self._send(frame)
 
@@ -265,16 +268,16 @@ class SimulatedPublisher:
         for window in self._windows():
             base = window.base(stream)
             if base is not None:
-                self._announce(stream, base)
+                self._announce(stream, 1, base)
                 for frame in window.again(stream):
                     self._send(frame)
 
-    def _announce(self, stream: StreamKey, base: int) -> None:
-        self._network.send(self.name, self._store.name, lambda: self._store.announced(stream, base))
+    def _announce(self, stream: StreamKey, wanted: int, base: int) -> None:
+        self._network.send(self.name, self._store.name, lambda: self._store.announced(stream, wanted, base))
 
     def _resend(self, window: PublisherWindow) -> None:
         for stream, base in window.bases().items():
-            self._announce(stream, base)
+            self._announce(stream, 1, base)
         for frame in window.all_again():
             self._send(frame)
 

@@ -111,7 +111,7 @@ class Client:
         self._to_fetch: deque[tuple[Inlet, Request]] = deque()
         self._serials = itertools.count(1)
         self._waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
-        self._frames = Port(zmq.SUB, self._on_frames, options={zmq.RCVHWM: FRAMES_HIGH_WATER, zmq.SNDHWM: 0})
+        self._frames = Port(zmq.SUB, self._on_frames, options={zmq.RCVHWM: 0, zmq.SNDHWM: 0})
         self._control = dealer(self._on_answers)
         self._frames.connect(address.frames)
         self._control.connect(address.control)

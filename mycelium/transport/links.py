@@ -96,6 +96,11 @@ class Link(ABC):
         self.settle()
 
     @property
+    def gathered(self) -> int:
+        """Messages that have not left."""
+        return sum(sink.gathered for sink in self._gathering)
+
+    @property
     def is_idle(self) -> bool:
         """Whether everything has left."""
         return not self._gathering
@@ -181,6 +186,11 @@ class LinkSink:
         if messages:
             self._link.gather(self)
         return True
+
+    @property
+    def gathered(self) -> int:
+        """Messages that have not left, those that wait for room among them."""
+        return len(self._messages) + len(self._waiting)
 
     def would_wait(self) -> bool:
         """See :class:`~mycelium.transport.streams.Sink`."""

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import structlog
 import zmq
 
 from mycelium.core.delivery.control import Announce, Confirm, FromClient, GoBack, Introduce, Refuse
 from mycelium.core.delivery.frames import Frame, StreamKey
-from mycelium.core.delivery.window import PublisherWindow
+from mycelium.core.delivery.window import DEFAULT_WINDOW_MESSAGES, PublisherWindow
 from mycelium.core.ledger import Tally
 from mycelium.journal import JournalFullError
 from mycelium.transport.links import Link
@@ -80,6 +80,9 @@ class BrokerLink(Link):
         outboxes: of the sources that have one.
     """
 
+    window_messages: ClassVar[int] = DEFAULT_WINDOW_MESSAGES
+    """How many messages may be unconfirmed before publishers wait."""
+
     def __init__(
         self,
         endpoint: str,
@@ -93,11 +96,10 @@ class BrokerLink(Link):
         self._time_ns = time_ns
         self._live = live
         self._outboxes = outboxes
-        self._window = PublisherWindow()
+        self._window = PublisherWindow(self.window_messages)
         # What former incarnations left in their outboxes. Nothing newer leaves before the broker has it: it would
         # be taken for the beginning of a newer incarnation, and what is older refused.
         self._left = PublisherWindow(1 << 62, 1 << 62)
-        self._last_sent: dict[StreamKey, int] = {}
         self._to_send: deque[Frame] = deque()
         self._connected = False
         self._heard_ns = time_ns()
@@ -142,10 +144,6 @@ class BrokerLink(Link):
         if self.is_confirmed:
             self._heard_ns = self._time_ns()
         self._window.add(frame)
-        last = self._last_sent.get(frame.stream, 0)
-        self._last_sent[frame.stream] = frame.last
-        if frame.sequence != last + 1:
-            self._say(Announce(frame.stream, frame.sequence))
         if self._connected and self._left.is_empty:
             self._send(frame)
         return True
@@ -170,7 +168,7 @@ class BrokerLink(Link):
         window = self._window if self._left.is_empty else self._left
         for stream, base in window.bases().items():
             if base > 1:
-                self._say(Announce(stream, base))
+                self._say(Announce(stream, 1, base))
         self._to_send.clear()
         for frame in window.all_again():
             self._send(frame)
@@ -223,8 +221,9 @@ class BrokerLink(Link):
             return  # much is being sent again already; what is missed then will be asked for again
         window = self._window if self._left.is_empty else self._left
         base = window.base(stream, sequence)
-        if base is not None and base > max(sequence, 1):
-            self._say(Announce(stream, base))
+        wanted = max(sequence, 1)
+        if base is not None and base > wanted:
+            self._say(Announce(stream, wanted, base))
         for frame in window.again(stream, sequence):
             self._send(frame)
 
@@ -249,8 +248,8 @@ class BrokerLink(Link):
 
     @property
     def unconfirmed(self) -> int:
-        """Messages that are not confirmed."""
-        return self._window.messages + self._left.messages
+        """Messages that are not confirmed, those that have not left among them."""
+        return self._window.messages + self._left.messages + self.gathered
 
     def close(self) -> None:
         """Close the socket. What is unconfirmed is lost, unless it is in an outbox."""

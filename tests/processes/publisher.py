@@ -4,6 +4,7 @@ The arguments are its name, the store's endpoints (PUBLISH is ``-`` where the pr
 directory of its outbox and that of its own journal (``-`` for none, ``memory`` for one in memory).
 
 - ``publish FIRST COUNT SIZE`` publishes numbers from FIRST on; done when ``publish`` has returned for all.
+- ``each FIRST COUNT SIZE`` does the same, each in a frame of its own.
 - ``fill FIRST SIZE`` goes on until one has to wait; gives that up, and says its number.
 - ``flush``: done when ``flush`` has returned.
 """
@@ -51,6 +52,11 @@ async def _do(publisher: Publisher[Event], name: str, what: str, *numbers: str) 
         first, count, size = map(int, numbers)
         for number in range(first, first + count):
             await publisher.publish(Event(name, "0", number, bytes(size)))
+    elif what == "each":
+        first, count, size = map(int, numbers)
+        for number in range(first, first + count):
+            await publisher.publish(Event(name, "0", number, bytes(size)))
+            await asyncio.sleep(0)
     elif what == "fill":
         number, size = map(int, numbers)
         while True:

@@ -28,9 +28,10 @@ class Running:
     Args:
         module: what Python runs.
         arguments: of the command line.
+        columns: of its terminal.
     """
 
-    def __init__(self, module: str, *arguments: object) -> None:
+    def __init__(self, module: str, *arguments: object, columns: int = 200) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", module, *map(str, arguments)],
             stdin=subprocess.PIPE,
@@ -38,7 +39,7 @@ class Running:
             stderr=subprocess.STDOUT,
             text=True,
             cwd=REPOSITORY,
-            env={**os.environ, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "200"},
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY), "COLUMNS": str(columns)},
         )
         self.said: list[str] = []
         """Every line so far."""
@@ -82,6 +83,12 @@ class Running:
         self.process.send_signal(number)
         return self.wait()
 
+    def finish(self) -> int:
+        """Let it end by itself: there is nothing more to do. Its exit code."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        return self.wait()
+
     def wait(self) -> int:
         """Its exit code, when it has ended by itself."""
         code = self.process.wait(PATIENCE)
@@ -117,9 +124,9 @@ class Processes:
         self.config = directory / "distributed.toml"
         self._started: list[Running] = []
 
-    def start(self, module: str, *arguments: object) -> Running:
+    def start(self, module: str, *arguments: object, columns: int = 200) -> Running:
         """Start a process."""
-        process = Running(module, *arguments)
+        process = Running(module, *arguments, columns=columns)
         self._started.append(process)
         return process
 

@@ -49,10 +49,10 @@ class Delivery(RuleBasedStateMachine):
 
     # --- work ---------------------------------------------------------------------------------
 
-    @rule(which=st.integers(0, 1), topic=topics, count=st.integers(1, 3))
-    def publish(self, which: int, topic: str, count: int) -> None:
+    @rule(which=st.integers(0, 1), topic=topics, count=st.integers(1, 3), given_up=st.sampled_from([0, 0, 0, 2]))
+    def publish(self, which: int, topic: str, count: int, given_up: int) -> None:
         if self.publishers[which].may_publish:
-            self.publishers[which].publish(topic, count)
+            self.publishers[which].publish(topic, count, given_up)
 
     @precondition(lambda self: self.network.packets)
     @rule(index=indexes)
@@ -159,9 +159,23 @@ class Delivery(RuleBasedStateMachine):
             return
         disk = self.store.disk
         last = dict(disk.trimmed)
+        left_out = self.left_out()
         for frame in disk.frames:
-            assert frame.sequence == last.get(frame.stream, 0) + 1, f"{frame} does not follow {last}"
+            between = set(range(last.get(frame.stream, 0) + 1, frame.sequence))
+            assert between <= left_out.get(frame.stream, set()), f"{frame} does not follow {last}"
             last[frame.stream] = frame.last
+
+    def left_out(self) -> dict[StreamKey, set[int]]:
+        """What was never sent, by stream."""
+        return {stream: numbers for one in self.publishers for stream, numbers in one.given_up.items()}
+
+    def check_expired(self) -> None:
+        """A reader gives up only what retention has removed, or what was never sent."""
+        for reader in self.readers:
+            for stream, numbers in reader.expired.items():
+                gone = self.left_out().get(stream, set())
+                kept = {number for number in numbers if number > self.store.disk.trimmed.get(stream, 0)}
+                assert kept <= gone, f"{reader.name} gave up {kept - gone} of {stream}"
 
     @invariant()
     def nothing_confirmed_is_lost(self) -> None:
@@ -199,6 +213,7 @@ class Delivery(RuleBasedStateMachine):
                 got = {*reader.handled[mark.stream], *reader.expired[mark.stream]}
                 assert got >= set(range(begins, mark.last + 1)), f"{reader.name} misses some of {mark}"
         self.the_store_has_no_holes()
+        self.check_expired()
         for publisher in self.publishers:
             for stream, published in publisher.published.items():
                 kept = self.store.mark(stream).last

@@ -68,10 +68,23 @@ class Admission:
         place = (stream.source, stream.topic)
         self._newest[place] = max(stream.epoch, self._newest.get(place, -1))
 
-    def announce(self, stream: StreamKey, base: int) -> None:
-        """A publisher says from which sequence on it can send a stream."""
-        if base > self._last.get(stream, 0) + 1:
-            self._bases[stream] = base
+    def announce(self, stream: StreamKey, wanted: int, base: int) -> None:
+        """A publisher says where a stream goes on for it.
+
+        What it says may be late, and about a store that is no more; so it counts only as an answer to what this store
+        wants next. A base never goes back: what a publisher has let go of, it does not get again.
+
+        Args:
+            stream: which.
+            wanted: the message that the store wants next, as the publisher was told; 1 if it knows nothing.
+            base: the first one from there on that the publisher can send.
+        """
+        last = self._last.get(stream)
+        if last is not None:
+            if wanted == last + 1 < base:
+                self._bases[stream] = base
+        elif wanted in (1, self._bases.get(stream)):
+            self._bases[stream] = max(base, self._bases.get(stream, 1))
 
     def judge(self, frame: Frame) -> Judgement:
         """What to do with a frame. Changes nothing; see the table at the top of this file."""

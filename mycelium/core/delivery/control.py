@@ -85,9 +85,16 @@ class Alive(_Said, frozen=True):
 
 
 class Announce(_Said, frozen=True):
-    """A publisher can send a stream from ``base`` on."""
+    """A publisher answers what a store wants next.
+
+    Args:
+        stream: which.
+        wanted: the message that the store wants next; 1 where it knows nothing.
+        base: the first one from there on that the publisher can send.
+    """
 
     stream: StreamKey
+    wanted: Natural
     base: Natural
 
 

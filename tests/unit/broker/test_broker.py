@@ -205,7 +205,7 @@ async def test_a_sequence_that_jumps_is_not_kept() -> None:
 
 async def test_a_stream_goes_on_from_where_its_publisher_can_begin() -> None:
     async with open_broker() as broker, sending(broker, "writer") as sender:
-        sender.control.say(Announce(KEY, 7))
+        sender.control.say(Announce(KEY, 1, 7))
         await until(lambda: broker._admission._bases == {KEY: 7})
         sender.publish(frame(7).data)
         assert (await sender.control.answer(Confirm)).marks == ((KEY, 7),)

@@ -173,3 +173,27 @@ def test_restore_goes_upwards(tmp_path: Path) -> None:
         journal.restore([9], [entry(3)])
     assert [record.position for record in journal.read(0, limit=9, max_bytes=ALL)] == [5, 9]
     journal.close()
+
+
+def test_what_waits_for_a_sync_does_not_fill_the_store(tmp_path: Path) -> None:
+    """Pages that small commits wrote over are held until the next sync; a large frame finds room all the same."""
+    size = 32 << 20
+    journal = LmdbJournal(
+        tmp_path,
+        durability=Durability.GROUP,
+        max_bytes=size,
+        retention=Retention(max_bytes=size * 7 // 10),
+        sync_interval_ns=1 << 62,
+    )
+    for sequence in range(1, 1_500):
+        large = sequence % 30 == 0
+        frame = bytes(1_000_000 if large else 300)
+        entry = Entry(StreamKey(1, 1, f"topic.{sequence % 5}"), sequence, 1, sequence, frame)
+        try:
+            journal.append([entry])
+        except JournalFullError:
+            while journal.trim(0).more:
+                pass
+            journal.append([entry])
+    assert 10 < journal.statistics().syncs < 100
+    journal.close()

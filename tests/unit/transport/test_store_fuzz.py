@@ -36,7 +36,7 @@ patterns = st.lists(topics, max_size=3).map(tuple)
 tenures = st.lists(st.builds(sharing.Tenure, keys, numbers, accounts), max_size=3).map(tuple)
 said: st.SearchStrategy[FromClient] = st.one_of(
     st.builds(control.Alive, st.lists(names, max_size=3).map(tuple)),
-    st.builds(control.Announce, keys, numbers),
+    st.builds(control.Announce, keys, numbers, numbers),
     st.builds(control.Probe, numbers),
     st.builds(
         Join, readers, names, numbers | st.just(TYPE_ID), patterns, st.sampled_from(Start), numbers,

@@ -33,14 +33,41 @@ def test_each_row(stream: StreamKey, sequence: int, count: int, verdict: Judgeme
 
 def test_a_base_lets_a_stream_begin_later_and_nowhere_else() -> None:
     admission = Admission()
-    admission.announce(OTHER, 7)
+    admission.announce(OTHER, 1, 7)
     assert admission.judge(Frame(OTHER, 9, 1, b"")) == Missing(7)
     assert admission.judge(Frame(OTHER, 1, 1, b"")) == Missing(7)
     begin = Frame(OTHER, 7, 2, b"")
     assert admission.judge(begin) is Entrance.ACCEPT
     admission.accepted(begin)
     assert admission.last(OTHER) == 8
-    admission.announce(OTHER, 3)
+    admission.announce(OTHER, 1, 3)
+    assert admission.judge(Frame(OTHER, 9, 1, b"")) is Entrance.ACCEPT
+
+
+def test_a_hole_is_let_in_as_the_answer_to_what_is_wanted_next() -> None:
+    admission = Admission([Watermark(OTHER, 1, 8)])
+    for wanted, base in ((1, 12), (7, 12), (10, 12), (9, 9), (9, 5)):
+        admission.announce(OTHER, wanted, base)
+        assert admission.judge(Frame(OTHER, 12, 1, b"")) == Missing(9)
+    admission.announce(OTHER, 9, 12)
+    assert admission.judge(Frame(OTHER, 12, 1, b"")) is Entrance.ACCEPT
+    assert admission.judge(Frame(OTHER, 9, 1, b"")) is Entrance.ACCEPT
+
+
+def test_what_was_said_to_a_former_store_does_not_count() -> None:
+    admission = Admission()
+    # The former one had 1 to 4, and was told that 5 to 9 will never come. This one has nothing.
+    admission.announce(OTHER, 5, 10)
+    assert admission.judge(Frame(OTHER, 10, 1, b"")) is Entrance.UNKNOWN
+    assert admission.judge(Frame(OTHER, 1, 1, b"")) is Entrance.ACCEPT
+
+
+def test_a_base_never_goes_back() -> None:
+    admission = Admission()
+    admission.announce(OTHER, 1, 7)
+    admission.announce(OTHER, 1, 4)
+    assert admission.judge(Frame(OTHER, 4, 1, b"")) == Missing(7)
+    admission.announce(OTHER, 7, 9)
     assert admission.judge(Frame(OTHER, 9, 1, b"")) is Entrance.ACCEPT
 
 
