@@ -1,8 +1,9 @@
 """The broker's forwarding loop: check, refuse repeats, journal, pass on, confirm. A burst of frames at a time.
 
 Publishers send to an XSUB; what is kept goes through the :class:`~mycelium.transport.store.Store`. Nothing is
-confirmed that the journal does not have, as durably as it was told to. When the journal is full the broker stops
-receiving: frames wait with their publishers, and nobody has to be told.
+confirmed that the journal does not have, as durably as it was told to. While the journal is full, what
+comes is thrown away: its publishers have it until it is confirmed, and are asked for it when there is room. It cannot
+wait in the socket: libzmq reads no heartbeats then, the connections break, and each new one brings everything anew.
 """
 
 from __future__ import annotations
@@ -92,6 +93,9 @@ class Broker:
         self._unsynced: deque[tuple[int, StreamKey, int]] = deque()
         self._to_confirm: dict[StreamKey, int] = {}
         self._asked_back: dict[StreamKey, tuple[int, int]] = {}
+        # While the journal is full: of each source that has sent something, one stream. What it has sent on others it
+        # sends again soon after, by itself.
+        self._thrown_away: dict[int, StreamKey] = {}
         self._held: tuple[list[Frame], list[int]] = ([], [])
         self._port = Port(zmq.XSUB, self._on_frames, options={zmq.RCVHWM: PUBLISH_HIGH_WATER})
         self._trying: asyncio.TimerHandle | None = None
@@ -122,6 +126,8 @@ class Broker:
     # --- frames ------------------------------------------------------------------------------
 
     def _on_frames(self, burst: Sequence[bytes]) -> None:
+        if self._has_failed:
+            return
         frames: list[Frame] = []
         type_ids: list[int] = []
         for data in burst:
@@ -153,6 +159,8 @@ class Broker:
         stream = StreamKey(envelope.source, envelope.epoch, envelope.topic)
         frame = Frame(stream, envelope.sequence, envelope.count, data)
         match self._admission.judge(frame):
+            case Entrance.ACCEPT | Entrance.UNKNOWN | Missing() if self.is_full:
+                self._thrown_away[stream.source] = stream
             case Entrance.ACCEPT:
                 self._admission.accepted(frame)
                 frames.append(frame)
@@ -230,7 +238,6 @@ class Broker:
 
     def _fail(self, error: JournalError) -> None:
         """The disk does not do what it is for. What this broker would say from now on could not be relied on."""
-        self._port.pause()
         if not self.failed.done():
             self.failed.set_exception(error)
 
@@ -239,12 +246,11 @@ class Broker:
         return self.failed.done() and not self.failed.cancelled()
 
     def _hold(self, frames: list[Frame], type_ids: list[int], error: JournalFullError) -> None:
-        """There is no room: receive nothing more until there is."""
+        """There is no room: take nothing more until there is."""
         if not self.is_full:
             log.error("publishers wait: the journal is full", error=str(error))
         self.is_full = True
         self._held = (frames, type_ids)
-        self._port.pause()
         self._trying = asyncio.get_running_loop().call_later(FULL_SECONDS, self._try_again)
 
     def _try_again(self) -> None:
@@ -254,7 +260,10 @@ class Broker:
             return
         log.info("there is room in the journal again")
         self.is_full = False
-        self._port.go_on()
+        thrown_away, self._thrown_away = self._thrown_away, {}
+        for stream in thrown_away.values():
+            last = self._admission.last(stream)
+            self._ask_back(stream, last + 1 if last else 0)
 
     def _confirm_synced(self) -> None:
         if self._has_failed:

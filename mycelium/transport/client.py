@@ -47,6 +47,7 @@ from mycelium.core.envelope import decode_frame
 from mycelium.core.errors import PathError, WireError
 from mycelium.core.ledger import Tally
 from mycelium.transport.addresses import StoreAddress
+from mycelium.transport.complaints import Complaints
 from mycelium.transport.inlets import Inlet
 from mycelium.transport.members import Member
 from mycelium.transport.sockets import Port, dealer
@@ -72,7 +73,9 @@ MAX_FETCHES = 8
 SILENT_SECONDS = 5.0
 """A store that has said nothing for so long is down, as far as we can know."""
 
-FRAMES_HIGH_WATER = 4_096
+MAX_UNBROKEN = 16_384
+"""Frames in a row, with more behind them, after which those that wait are thrown away: this process does not keep up,
+and what it misses waits better in the store than here. Chosen by us: a second of decoding."""
 
 _MAX_PROBE = 1 << 62
 
@@ -95,6 +98,7 @@ class Client:
         """Of the store; 0 while it has not answered."""
         self.source_names: dict[int, str] = {}
         self.refused: Tally = Tally()
+        self._complaints = Complaints(lambda: round(self._loop.time() * 1e9))
         self._names = names
         self._on_publisher = on_publisher
         self._inlets: dict[int, Inlet] = {}
@@ -215,6 +219,9 @@ class Client:
     # --- frames ------------------------------------------------------------------------------
 
     def _on_frames(self, burst: Sequence[bytes]) -> None:
+        if self._frames.unbroken > MAX_UNBROKEN:
+            skipped = self._frames.skip(MAX_UNBROKEN)
+            self._complaints.say(self.address.name, "too much at once; the rest is read from the store", frames=skipped)
         for frame in burst:
             raw = frame[: frame.find(b"\0")]
             inlets = self._by_topic.get(raw)

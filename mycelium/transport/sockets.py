@@ -32,6 +32,9 @@ BURST = 256
 MAX_MESSAGE = 2 << 20
 """Bytes of one message, above which libzmq closes the connection: the largest frame, and what is around it."""
 
+# A socket that connects must never be full of what it has received: while it is, libzmq reads no heartbeats, takes the
+# connection for dead, makes another, and may then end the process by an assertion (libzmq issue 3937, in 4.3.5 and
+# all before). So SUB and DEALER have no high-water mark for it; :attr:`Port.unbroken` is there to act in time.
 _COMMON_OPTIONS: Mapping[int, int] = {
     zmq.MAXMSGSIZE: MAX_MESSAGE,
     # A peer that is gone without a word is noticed within some seconds.
@@ -194,10 +197,11 @@ class Port:
         self._on_each = on_each
         self._on_room = on_room
         self._endpoint = ""
-        self._paused = False
         self._closed = False
         self._full = False
         self._look_is_due = False
+        self.unbroken: int = 0
+        """How many frames have come without an end, so that more are waiting."""
         self._descriptor = self._socket.fileno()
         self._loop.add_reader(self._descriptor, self._look)
 
@@ -255,15 +259,15 @@ class Port:
             self._look_soon()
         return True
 
-    def pause(self) -> None:
-        """Receive nothing until :meth:`go_on`: what comes waits with libzmq, and then with its senders."""
-        self._paused = True
-
-    def go_on(self) -> None:
-        """Receive again."""
-        if self._paused:
-            self._paused = False
-            self._look_soon()
+    def skip(self, most: int) -> int:
+        """Throw away what waits; how many frames that were, at most so many."""
+        for number in range(most):
+            try:
+                self._receive(zmq.DONTWAIT)
+            except zmq.Again:
+                self.unbroken = 0
+                return number
+        return most
 
     def _look_soon(self) -> None:
         # Whatever was called may have taken the descriptor's signal: it must be looked again, once a turn.
@@ -279,7 +283,7 @@ class Port:
         if self._full and events & zmq.POLLOUT:
             self._full = False
             self._on_room()
-        if events & zmq.POLLIN and not self._paused and not self._closed:
+        if events & zmq.POLLIN and not self._closed:
             self._drain()
 
     def _drain(self) -> None:
@@ -291,8 +295,9 @@ class Port:
                     self._on_each(received)
                 burst.append(received)
         except zmq.Again:
-            pass
+            self.unbroken = 0
         else:
+            self.unbroken += BURST
             self._look_soon()
         if burst:
             try:
@@ -312,4 +317,4 @@ class Port:
 
 def dealer(on_burst: Callable[[list[Any]], None]) -> Port:
     """The socket from which a client speaks to a store, which knows it by the same identity when it connects again."""
-    return Port(zmq.DEALER, on_burst, options={zmq.ROUTING_ID: b"\1" + secrets.token_bytes(16)})
+    return Port(zmq.DEALER, on_burst, options={zmq.RCVHWM: 0, zmq.ROUTING_ID: b"\1" + secrets.token_bytes(16)})

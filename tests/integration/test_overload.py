@@ -27,8 +27,9 @@ def test_a_reader_whose_event_loop_stands_still(started: Processes) -> None:
     reader.wait_for("ready")
     reader.tell("block 7")
     reader.wait_for("blocked")
-    publisher.ask("each 1 30000 2000")
+    publisher.ask("each 1 40000 1000")
     publisher.ask("flush")
     assert reader.wait_for("done")
-    assert reader.ask("read 30000") == "done 0\n"
+    assert reader.ask("read 40000") == "done 0\n"
+    assert "the rest is read from the store" in reader.text
     assert reader.finish() == 0

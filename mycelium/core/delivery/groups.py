@@ -216,6 +216,13 @@ class GroupState:
             actions.append(Take(giver, key, stream.generation))
         return actions
 
+    def _even_out(self, now: int) -> list[GroupAction]:
+        """A stream is over, and does not count any more: whoever has fewest now may have some of the others."""
+        able = [name for name, member in self._members.items() if not member.is_stalled]
+        if len(able) < 2:
+            return []
+        return self._share_with(min(able, key=lambda name: self._members[name].load), now)
+
     # --- streams -----------------------------------------------------------------------------
 
     def advance(self, key: StreamKey, last: int, now: int, account: Account | None = None) -> list[GroupAction]:
@@ -328,7 +335,8 @@ class GroupState:
         if stream is None:
             return [Take(member, key, generation)]
         stream.is_confirmed = True
-        return self._recovered(member, now) if self._move(member, key, stream, account, now) else []
+        actions = self._recovered(member, now) if self._move(member, key, stream, account, now) else []
+        return actions + self._even_out(now) if stream.counts_for is None else actions
 
     def released(
         self, member: MemberId, key: StreamKey, generation: int, account: Account, now: int
@@ -337,7 +345,7 @@ class GroupState:
         stream = self._held(member, key, generation)
         if stream is not None:
             self._move(member, key, stream, account, now)
-            return self._pass_on(key, stream, now)
+            return [*self._pass_on(key, stream, now), *self._even_out(now)]
         known = self._members.get(member)
         if known is None or known.owes.get(key) != generation:
             return []

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from mycelium.core.delivery.control import Confirm
+from mycelium.core.delivery.control import Confirm, GoBack
+from mycelium.core.policy import Delivery
 from mycelium.journal import Durability, Entry, JournalError, JournalFullError, LmdbJournal, MemoryJournal, Retention
-from tests.unit.broker.test_broker import KEY, open_broker, sending
-from tests.unit.transport.stores import SECONDS, frame, until
+from tests.unit.broker.test_broker import KEY, LIVE, open_broker, sending
+from tests.unit.transport.stores import SECONDS, TYPE_ID, frame, until
 
 
 class Moody(MemoryJournal):
@@ -50,6 +51,27 @@ async def test_a_repeat_is_not_confirmed_with_what_the_journal_has_refused() -> 
         assert broker.accepted == 3
 
 
+async def test_what_comes_while_it_is_full_is_asked_for_when_there_is_room() -> None:
+    """It does not wait in a socket; what needs no journal is passed on; what is kept is confirmed, also again."""
+    journal = Moody()
+    contracts = {TYPE_ID: Delivery.RELIABLE, LIVE: Delivery.LIVE}
+    async with open_broker(journal, contracts=contracts) as broker, sending(broker, "writer") as sender:
+        sender.publish(frame(1).data)
+        await sender.control.answer(Confirm)
+        journal.room = 0
+        sender.publish(frame(2).data)
+        await until(lambda: broker.is_full)
+        sender.publish(*[frame(sequence).data for sequence in range(3, 400)])
+        sender.publish(frame(1, type_id=LIVE).data, frame(1).data)
+        assert (await sender.control.answer(Confirm)).marks == ((KEY, 1),)
+        assert broker.passed_on == 1
+        journal.room = 1_000
+        assert await sender.control.answer(GoBack) == GoBack(KEY, 3)
+        sender.publish(*[frame(sequence).data for sequence in range(3, 400)])
+        await until(lambda: broker.accepted == 399)
+        assert journal.last_sequence(KEY) == 399
+
+
 async def test_a_burst_that_is_too_much_at_once_is_kept_in_parts() -> None:
     journal = Moody()
     journal.room = 3
@@ -73,7 +95,7 @@ async def test_a_journal_that_fails_ends_the_broker() -> None:
         journal.broken = False
         sender.publish(frame(2).data, frame(3).data)
         broker._try_again()
-        assert broker._port._paused
+        broker._on_frames([frame(2).data])
         assert journal.last_sequence(KEY) == 1
 
 
