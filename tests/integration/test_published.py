@@ -11,7 +11,7 @@ import pytest
 
 from mycelium import Bus, Network
 from mycelium.core.envelope import decode_frame, source_id
-from mycelium.core.message import PayloadCodec, contract_of
+from mycelium.core.message import PayloadCodec
 from mycelium.journal import LmdbJournal
 from mycelium.transport.addresses import Fabric, StoreAddress
 from tests.chaos.messages import Event
@@ -32,7 +32,7 @@ def kept(journal: Path) -> list[int]:
     """The numbers in a journal that no process has open, in the order in which they came."""
     opened = LmdbJournal(journal)
     try:
-        codec = PayloadCodec(contract_of(Event).message_type)
+        codec = PayloadCodec(Event)
         envelopes = [decode_frame(r.frame) for r in opened.read(0, limit=1 << 30, max_bytes=1 << 30)]
         assert {envelope.source for envelope in envelopes} == {source_id("p")}
         return [event.number for envelope in envelopes for event in codec.decode(envelope.payload, envelope.count)]
