@@ -31,7 +31,7 @@ from mycelium.transport.store import Store, bind
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger("broker")
 
-PUBLISH_HIGH_WATER = 1_000
+PUBLISH_HIGH_WATER = 64
 """Frames that wait for the broker from one publisher."""
 
 FULL_SECONDS = 0.1

@@ -202,7 +202,8 @@ class RawConnection:
             number -= len(self._socket.recv(number))
 
     def hangs_up(self) -> bool:
-        """Wait until the other side has closed the connection."""
+        """Whether the other side closes the connection at once; a peer that is merely silent it bears for 4 seconds."""
+        self._socket.settimeout(2)
         try:
             while self._socket.recv(4096):
                 pass

@@ -411,6 +411,9 @@ async def test_the_streams_of_a_member_that_is_killed_go_to_another() -> None:
         async with asyncio.timeout(SECONDS):
             theirs = {(await child.stdout.readline()).decode().split()[0] for _ in range(4)}
         await until(lambda: len(team.got) == 4)
+        # All is reported, so that nothing is said to a member that has no work.
+        (state,) = broker.store.clerk.groups._groups.values()
+        await until(lambda: [account.cursor for account in state.accounts.values()] == [1] * 8)
         assert theirs | {tick.lane for tick in team.got} == set(lanes)
         child.send_signal(signal.SIGKILL)
         await child.wait()
