@@ -203,10 +203,12 @@ class RawConnection:
 
     def hangs_up(self) -> bool:
         """Whether the other side closes the connection at once; a peer that is merely silent it bears for 4 seconds."""
+        until = time.monotonic() + 2
         self._socket.settimeout(2)
         try:
             while self._socket.recv(4096):
-                pass
+                if time.monotonic() > until:
+                    return False  # it goes on asking whether we are there
         except ConnectionError:
             return True
         except TimeoutError:
