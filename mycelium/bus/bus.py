@@ -77,9 +77,11 @@ class Bus:
             ClosedError: the bus is not open.
         """
         contract = contract_of(message_type)
+        exchange = self._opened()
+        exchange.publishing()
         return Publisher(
             contract,
-            self._opened(),
+            exchange,
             self.clock.time_ns,
             self.name,
             self._epoch,

@@ -14,8 +14,9 @@ from mycelium.testing.paths import Ends, Path, Side
 
 LANES = tuple("abcdefgh")
 
-PATIENCE_SECONDS = 0.3
-"""After which a member that does not get on loses its streams, where a case wants that."""
+PATIENCE_SECONDS = 1.0
+"""After which a member that does not get on loses its streams, where a case wants that. Long enough for a busy machine:
+a member that has no time to run does not get on, either."""
 
 
 class Worker:

@@ -52,6 +52,9 @@ PAGE = 500
 SILENT_NS = 10_000_000_000
 """A client that has said nothing for so long is gone: ten of its signs of life are missing."""
 
+_NOTHING: dict[str, int] = {}
+"""What most readers have dropped."""
+
 Answer = tuple[bytes, FromStore]
 """To whom, and what."""
 
@@ -220,7 +223,7 @@ class Clerk:
             }
             self.holdings.store(said.name, begun)
             stored |= begun
-        begins = {found.stream: found.begin - 1 for found in places}
+        begins = {self.holdings.known(found.stream): found.begin - 1 for found in places}
         client.readers[said.reader] = _Reader(
             said.name, said.durable, said.type_id, said.patterns, begins, dict(stored)
         )
@@ -260,7 +263,10 @@ class Clerk:
         rows = {row.stream: row.account for row in said.rows}
         if said.durable and not self.holdings.store(said.name, rows):
             return []  # it will say it again
-        reader.accounts.update(rows)
+        # There may be one for every stream and reader: what they have in common is held once.
+        for stream, account in rows.items():
+            kept = account if account.dropped else Account(account.joined, account.cursor, account.delivered, _NOTHING)
+            reader.accounts[self.holdings.known(stream)] = kept
         return [(peer, Reported(said.reader, said.serial))]
 
     def books(self, offset: int) -> Books:

@@ -117,9 +117,8 @@ class Client:
         self._waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
         self._frames = Port(zmq.SUB, self._on_frames, options={zmq.RCVHWM: 0, zmq.SNDHWM: 0})
         self._control = dealer(self._on_answers)
-        self._frames.connect(address.frames)
         self._control.connect(address.control)
-        self._frames.option(zmq.SUBSCRIBE, TICK_TOPIC.encode() + b"\0")
+        self._receives = False
         self._beating = self._loop.create_task(self._beat_forever(), name=f"beat {address.name}")
         self.say_alive()
 
@@ -164,6 +163,10 @@ class Client:
 
     def add(self, inlet: Inlet) -> None:
         """A reader joins; :attr:`Inlet.joined` tells when it has."""
+        if not self._receives:  # a process that only publishes costs the store no such connection
+            self._receives = True
+            self._frames.connect(self.address.frames)
+            self._frames.option(zmq.SUBSCRIBE, TICK_TOPIC.encode() + b"\0")
         self._inlets[inlet.number] = inlet
         self._by_topic.clear()
         prefix = _prefix(inlet)
@@ -321,8 +324,9 @@ class Client:
                     self._join_again(number)
             case Reported():
                 inlet = self._inlets.get(said.reader)
-                if inlet is not None and said.serial == inlet.reported:
-                    inlet.unreported.clear()
+                if inlet is not None:
+                    inlet.on_reported(said.serial)
+                    self._say_report(inlet)
             case Assign() | Revoke():
                 member = self._inlets.get(said.reader)
                 if isinstance(member, Member):
@@ -374,6 +378,8 @@ class Client:
 
     def _send_probe(self) -> None:
         """Find out whether the subscriptions are in force; readers join when the probe has come back."""
+        if not self._receives:
+            return
         if self._probe and not self._probed:
             self._frames.option(zmq.UNSUBSCRIBE, probe_frame(self._probe))
         self._probe, self._probed = 1 + secrets.randbelow(_MAX_PROBE), False
@@ -420,11 +426,14 @@ class Client:
                 self._release(inlet)
 
     def _report(self, inlet: Inlet) -> None:
-        serial = next(self._serials)
-        said = inlet.report(serial)
-        if said is not None:
-            inlet.reported = serial
-            self.say(said)
+        inlet.take_stock()
+        self._say_report(inlet)
+
+    def _say_report(self, inlet: Inlet) -> None:
+        """Say how far a reader is, unless the store has yet to answer what was said last: it may have much to do."""
+        if inlet.unreported and (not inlet.reported or self._beats - inlet.reported_at >= PATIENCE_BEATS):
+            inlet.reported_at = self._beats
+            self.say(inlet.report(next(self._serials)))
 
     def _release(self, member: Member) -> None:
         said = member.released()

@@ -342,6 +342,11 @@ class Exchange:
         if self._remote is not None:
             self._remote.begin(name, epoch)
 
+    def publishing(self) -> None:
+        """Somebody is about to publish here."""
+        if self._remote is not None:
+            self._remote.publishing()
+
     async def release(self, *, wait: bool) -> None:
         """One bus less; the last one closes the exchange.
 

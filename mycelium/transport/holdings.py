@@ -54,6 +54,11 @@ class Holdings:
 
     # --- streams -----------------------------------------------------------------------------
 
+    def known(self, stream: StreamKey) -> StreamKey:
+        """The key that the journal has for a stream, the same object each time; the one given if it has none."""
+        extent = self._journal.extent(stream)
+        return stream if extent is None else extent.stream
+
     def extent(self, stream: StreamKey) -> Extent | None:
         """How far a stream reaches, None if it is not known."""
         return self._journal.extent(stream)

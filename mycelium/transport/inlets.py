@@ -8,6 +8,7 @@ take is read from the store when there is room.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ from mycelium.transport.streams import Item, Route, Stream, StreamId
 from mycelium.transport.subscriptions import Interest
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger("reader")
+
+MAX_ROWS = 500
+"""Accounts in one report. Chosen by us: a store takes some 10 ms for them, in which it does nothing else."""
 
 Decode = Callable[[Envelope, Interest], list[Message]]
 
@@ -85,7 +89,10 @@ class Inlet:
         self.unreported: dict[StreamKey, Row] = {}
         """Accounts that the store has not said to have."""
         self.reported: int = 0
-        """Serial of the last report."""
+        """Serial of the report that is not answered yet; 0 if there is none."""
+        self.reported_at: int = 0
+        """The beat in which it was made."""
+        self._in_report: tuple[Row, ...] = ()
         self.detached: int = 0
         """Serial of the question how far it is to read, once it is detached."""
         self._accounts: dict[StreamKey, Account] = {}
@@ -348,19 +355,33 @@ class Inlet:
     def report_all(self) -> None:
         """The store may have forgotten how far the reader is."""
         self.unreported = {key: Row(key, route.account) for key, route in self.routes.items()}
+        self.reported = 0
+
+    def on_reported(self, serial: int) -> None:
+        """The store has what was reported."""
+        if serial != self.reported:
+            return
+        self.reported = 0
+        for row in self._in_report:
+            if self.unreported.get(row.stream) is row:
+                del self.unreported[row.stream]
 
     @property
     def all_routes(self) -> list[StoredRoute]:
         """What belongs to its books."""
         return list(self.routes.values())
 
-    def report(self, serial: int) -> FromClient | None:
-        """What it has to say about how far it is."""
-        rows = self._rows()
-        return Report(self.number, self.join.name, serial, self.join.durable, rows) if rows else None
+    def report(self, serial: int) -> FromClient:
+        """Say how far it is with the streams of which the store does not know; the rest follows in the next report."""
+        return Report(self.number, self.join.name, serial, self.join.durable, self._rows(serial))
 
-    def _rows(self) -> tuple[Row, ...]:
-        """The accounts that the store does not have yet."""
+    def _rows(self, serial: int) -> tuple[Row, ...]:
+        self.reported = serial
+        self._in_report = tuple(itertools.islice(self.unreported.values(), MAX_ROWS))
+        return self._in_report
+
+    def take_stock(self) -> None:
+        """Find the accounts that the store does not have yet."""
         unfinished: dict[Route, list[Item]] = {}
         for item in self.queue.unfinished():
             unfinished.setdefault(item.route, []).append(item)
@@ -373,7 +394,6 @@ class Inlet:
             if account != route.account:
                 route.account = account
                 self.unreported[key] = Row(key, account)
-        return tuple(self.unreported.values())
 
 
 def _stream_of(action: Deliver | Expired) -> StreamKey:

@@ -93,10 +93,12 @@ class Member(Inlet):
         tenures, self._to_say = tuple(self._to_say), []
         return Released(self.number, tenures) if tenures else None
 
-    def report(self, serial: int) -> FromClient | None:
+    def report(self, serial: int) -> FromClient:
         """See :class:`~mycelium.transport.inlets.Inlet`."""
-        tenures = tuple(Tenure(row.stream, self._generations[row.stream], row.account) for row in self._rows())
-        return Progress(self.number, serial, tenures) if tenures else None
+        rows = self._rows(serial)
+        return Progress(
+            self.number, serial, tuple(Tenure(row.stream, self._generations[row.stream], row.account) for row in rows)
+        )
 
     def abandon_all_but(self, kept: Iterable[StreamKey]) -> None:
         """Nothing: a store that has begun anew tells by itself which streams are whose."""

@@ -133,6 +133,11 @@ class Remote:
         for client in self._clients:
             client.say_alive()
 
+    def publishing(self) -> None:
+        """Somebody here is about to publish."""
+        if isinstance(self._uplink, BrokerLink):
+            self._uplink.open()
+
     def sink(self, stream: Stream) -> LinkSink:
         """What takes a stream's messages to the others."""
         kind = StrictSink if stream.id.source_name in self._fabric.outboxes else LinkSink

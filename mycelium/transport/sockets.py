@@ -29,6 +29,10 @@ HIGH_WATER_MARK = 1000
 BURST = 256
 
 
+# As plain numbers: with pyzmq's flags each "and" makes an enum, for more than receiving a frame takes.
+_DONTWAIT, _EVENTS = int(zmq.DONTWAIT), int(zmq.EVENTS)
+_POLLIN, _POLLOUT = int(zmq.POLLIN), int(zmq.POLLOUT)
+
 MAX_MESSAGE = 2 << 20
 """Bytes of one message, above which libzmq closes the connection: the largest frame, and what is around it."""
 
@@ -81,7 +85,7 @@ class FrameSender:
     def send(self, frame: bytes) -> bool:
         """Hand the frame to libzmq; False if it has no room for it now."""
         try:
-            self._socket.send(frame, zmq.DONTWAIT)
+            self._socket.send(frame, _DONTWAIT)
         except zmq.Again:
             self._full = True
             return False
@@ -89,7 +93,7 @@ class FrameSender:
 
     def _changed(self) -> None:
         # Reading EVENTS is what arms the descriptor again.
-        if int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLOUT and self._full:
+        if int(self._socket.getsockopt(_EVENTS)) & _POLLOUT and self._full:
             self._full = False
             self._on_room()
 
@@ -139,7 +143,7 @@ class FrameReceiver:
     def _changed(self) -> None:
         # Reading EVENTS takes libzmq's signal off the descriptor. Without it the descriptor would stay
         # readable, and the loop would spin, while a full queue keeps us from receiving.
-        if int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+        if int(self._socket.getsockopt(_EVENTS)) & _POLLIN:
             self._readable.set()
 
     async def _receive(self) -> None:
@@ -148,7 +152,7 @@ class FrameReceiver:
             self._readable.clear()
             try:
                 for _ in range(BURST):
-                    waiting = handle(receive(zmq.DONTWAIT))
+                    waiting = handle(receive(_DONTWAIT))
                     if waiting is not None:
                         await waiting
             except zmq.Again:
@@ -239,18 +243,19 @@ class Port:
     def send(self, frame: bytes) -> bool:
         """Hand a frame to libzmq; False if it has no room for it now."""
         try:
-            self._socket.send(frame, zmq.DONTWAIT)
+            self._socket.send(frame, _DONTWAIT)
         except zmq.Again:
+            # No look is due for it: an XPUB says at any time that there is room, and would be tried without end. What
+            # makes room, or ends the connection, turns the descriptor readable.
             self._full = True
             return False
-        finally:
-            self._look_soon()
+        self._look_soon()
         return True
 
     def send_to(self, peer: bytes, data: bytes) -> bool:
         """Hand a message for one peer of a ROUTER to libzmq; False if the peer is gone or has no room."""
         try:
-            self._socket.send_multipart((peer, data), zmq.DONTWAIT)
+            self._socket.send_multipart((peer, data), _DONTWAIT)
         except zmq.ZMQError as error:
             if error.errno in (zmq.EHOSTUNREACH, zmq.EAGAIN):
                 return False
@@ -263,7 +268,7 @@ class Port:
         """Throw away what waits; how many frames that were, at most so many."""
         for number in range(most):
             try:
-                self._receive(zmq.DONTWAIT)
+                self._receive(_DONTWAIT)
             except zmq.Again:
                 self.unbroken = 0
                 return number
@@ -279,18 +284,18 @@ class Port:
         self._look_is_due = False
         if self._closed:
             return
-        events = int(self._socket.getsockopt(zmq.EVENTS))
-        if self._full and events & zmq.POLLOUT:
+        events = int(self._socket.getsockopt(_EVENTS))
+        if self._full and events & _POLLOUT:
             self._full = False
             self._on_room()
-        if events & zmq.POLLIN and not self._closed:
+        if events & _POLLIN and not self._closed:
             self._drain()
 
     def _drain(self) -> None:
         burst: list[Any] = []
         try:
             for _ in range(BURST):
-                received = self._receive(zmq.DONTWAIT)
+                received = self._receive(_DONTWAIT)
                 if self._on_each is not None:
                     self._on_each(received)
                 burst.append(received)

@@ -59,7 +59,8 @@ MAX_FETCHES = 10_000
 """Requests that wait to be answered."""
 
 REST = 3
-"""Answering repairs takes a quarter of the time at most. Measured with ``benchmarks.catch_up``, see ADR 0011."""
+"""While others publish, answering repairs takes a quarter of the time at most. Measured with ``benchmarks.catch_up``,
+see ADR 0013."""
 
 TRIM_FRAMES = 500
 """Removed in one go: some 4 ms in which nothing else is done."""
@@ -118,6 +119,8 @@ class Store:
         )
         self._loop = asyncio.get_running_loop()
         self._fetches: deque[tuple[bytes, Fetch]] = deque()
+        self._has_sent = False
+        """Whether frames have left since a repair was answered last: somebody lives."""
         self._held: list[IO[bytes]] = []
         self._ticking: asyncio.Task[None] | None = None
         self._said = asyncio.Event()
@@ -167,6 +170,7 @@ class Store:
         now = self._time_ns()
         self.journal.append([Entry(frame.stream, frame.sequence, frame.count, now, frame.data) for frame in frames])
         send, dirty, clerk = self._frames.send, self._dirty, self.clerk
+        self._has_sent = True
         for frame, type_id in zip(frames, type_ids, strict=True):
             if frame.stream not in dirty:
                 dirty[frame.stream] = None
@@ -176,6 +180,7 @@ class Store:
 
     def pass_on(self, frame: bytes) -> None:
         """Send a frame that is not kept: delivery class live."""
+        self._has_sent = True
         self._frames.send(frame)
 
     async def readers_done(self, seconds: float) -> bool:
@@ -242,7 +247,7 @@ class Store:
             self._loop.call_soon(self._fetch_next)
 
     def _fetch_next(self) -> None:
-        """Read for one client, then leave the time to those who live."""
+        """Read for one client, then leave the time to those who live, if there are any."""
         if self._closed:
             return
         began = self._loop.time()
@@ -253,7 +258,9 @@ class Store:
         except JournalDamagedError as error:
             self._refuse(peer, error)
         if self._fetches:
-            self._loop.call_later(REST * (self._loop.time() - began), self._fetch_next)
+            rest = REST * (self._loop.time() - began) if self._has_sent else 0.0
+            self._has_sent = False
+            self._loop.call_later(rest, self._fetch_next)
 
     def _refuse(self, peer: bytes, error: WireError | JournalDamagedError) -> None:
         cause = "control message refused" if isinstance(error, WireError) else "the journal is damaged"

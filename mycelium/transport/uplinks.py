@@ -116,7 +116,19 @@ class BrokerLink(Link):
             on_room=self._on_room,
             options={zmq.XPUB_NODROP: 1, zmq.XPUB_VERBOSER: 1, zmq.SNDHWM: PUBLISH_HIGH_WATER},
         )
-        self._port.connect(endpoint)
+        self._endpoint: str | None = endpoint
+        if self._held:
+            self.open()
+
+    def open(self) -> None:
+        """Connect, when somebody here is about to publish. A process that only reads costs the broker no connection.
+
+        Raises:
+            PathError: the endpoint is not grammatical.
+        """
+        if self._endpoint is not None:
+            self._port.connect(self._endpoint)
+            self._endpoint = None
 
     # --- sending -----------------------------------------------------------------------------
 

@@ -1,10 +1,12 @@
-"""Many clients in one process: ``python -m tests.processes.load ROLE FRAMES CONTROL PUBLISH FIRST LAST LANES``.
+"""Many publishers or readers: ``python -m tests.processes.load ROLE SOCKETS FRAMES CONTROL PUBLISH ...``.
 
-Clients have numbers, and each has sockets of its own. A publisher publishes on so many topics (lanes) of its own; a
-reader reads those of the publisher with its number, and every twentieth reads everything.
+The other arguments are FIRST LAST LANES ALL: they have numbers, from FIRST to before LAST of ALL. SOCKETS is ``own``
+if each has its own, as if it were a process of its own, or ``shared`` if they share those of the process, as services
+in one process do. A publisher publishes on so many topics (lanes) of its own; a reader reads those of the publisher
+with its number, and every twentieth reads everything.
 
 ``publish COUNT SIZE``: every publisher publishes so many messages on each of its topics; done when all are confirmed.
-``read COUNT``: done when every reader has got so many, those that read everything COUNT times as many publishers.
+``read COUNT``: done when every reader has got so many, those that read everything COUNT times as many as publishers.
 """
 
 from __future__ import annotations
@@ -24,13 +26,17 @@ from tests.processes.publisher import say
 EVERYTHING = 20
 
 
-async def main(role: str, address: StoreAddress, first: int, last: int, lanes: int) -> None:
+async def main(role: str, sockets: str, address: StoreAddress, first: int, last: int, lanes: int, total: int) -> None:
+    def network() -> Network:
+        return Network(fabric=Fabric(stores=(address,), close_seconds=5))
+
+    shared = network()
     async with AsyncExitStack() as opened:
         publishers: list[tuple[str, Publisher[Event]]] = []
         readers: list[tuple[int, Subscriber[Event]]] = []
         for number in range(first, last):
-            network = Network(fabric=Fabric(stores=(address,), close_seconds=5))
-            bus = await opened.enter_async_context(Bus(f"{role}{number}", network=network))
+            bus = Bus(f"{role}{number}", network=shared if sockets == "shared" else network())
+            await opened.enter_async_context(bus)
             if role == "p":
                 publishers.append((bus.name, await opened.enter_async_context(bus.publisher(Event))))
             else:
@@ -44,7 +50,7 @@ async def main(role: str, address: StoreAddress, first: int, last: int, lanes: i
                 for name, publisher in publishers:
                     group.create_task(publish(publisher, name, lanes, count, bytes(size[0])))
                 for number, reader in readers:
-                    group.create_task(read(reader, count * (EVERYTHING_OF if number % EVERYTHING == 0 else 1)))
+                    group.create_task(read(reader, count * (total if number % EVERYTHING == 0 else 1)))
             say("done")
 
 
@@ -64,6 +70,7 @@ async def read(reader: Subscriber[Event], count: int) -> None:
 
 if __name__ == "__main__":
     configure_logging(level="info", form=LogFormat.CONSOLE, stream=sys.stderr)
-    role, frames, control, publishing, first, last, lanes, all_publishers = sys.argv[1:]
-    EVERYTHING_OF = int(all_publishers)
-    asyncio.run(main(role, StoreAddress("store", frames, control, publishing), int(first), int(last), int(lanes)))
+    role, sockets, *endpoints = sys.argv[1:6]
+    numbers = [int(text) for text in sys.argv[6:]]
+    first, last, lanes, total = numbers
+    asyncio.run(main(role, sockets, StoreAddress("store", *endpoints), first, last, lanes, total))

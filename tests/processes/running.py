@@ -54,10 +54,10 @@ class Running:
             self._new.put(line)
         self._new.put("")
 
-    def wait_for(self, text: str) -> str:
-        """The next line that has ``text``."""
+    def wait_for(self, text: str, *, seconds: float = PATIENCE) -> str:
+        """The next line that has ``text``. Each line may take so many seconds."""
         while True:
-            line = self._new.get(timeout=PATIENCE)
+            line = self._new.get(timeout=seconds)
             if not line:
                 raise AssertionError(f"ended without saying {text!r}: {''.join(self.said)}")
             if text in line:
