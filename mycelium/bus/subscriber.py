@@ -14,7 +14,7 @@ from mycelium.core.policy import QueuePolicy
 from mycelium.transport.exchange import Exchange
 from mycelium.transport.queues import BoundedQueue, make_queue
 from mycelium.transport.remote import Reading
-from mycelium.transport.streams import Item
+from mycelium.transport.streams import Item, Run
 from mycelium.transport.subscriptions import Interest, Subscription
 
 M = TypeVar("M", bound=Message)
@@ -116,11 +116,11 @@ class Subscriber(Generic[M]):
 
     async def __anext__(self) -> M:
         queue = self._queue
-        if not queue.items and not await queue.wait_items():
+        if not queue.size and not await queue.wait_items():
             raise StopAsyncIteration
-        item = queue.take()
-        item.route.delivered += 1
-        return item.message  # type: ignore[no-any-return]
+        run = queue.take()
+        run.route.delivered += 1
+        return run.messages[run.at - 1]  # type: ignore[no-any-return]
 
     async def batches(self, limit: int = MAX_BATCH) -> AsyncIterator[list[M]]:
         """All that is queued, at least one message and at most ``limit``, again and again.
@@ -129,10 +129,10 @@ class Subscriber(Generic[M]):
             limit: messages in one batch.
         """
         while await self._queue.wait_items():
-            batch = []
-            for item in self._queue.take_all(limit):
-                item.route.delivered += 1
-                batch.append(item.message)
+            batch: list[M] = []
+            for run in self._queue.take_all(limit):
+                run.route.delivered += run.left
+                batch += run.messages[run.at :]
             yield batch
 
     async def deliveries(self) -> AsyncIterator[Delivery[M]]:
@@ -149,19 +149,20 @@ class Subscriber(Generic[M]):
             limit: messages in one batch.
         """
         while await self._queue.wait_items():
-            batch = []
-            for item in self._queue.take_all(limit):
-                item.route.delivered += 1
-                batch.append(_delivery(item))
+            batch: list[Delivery[M]] = []
+            for run in self._queue.take_all(limit):
+                run.route.delivered += run.left
+                batch += _deliveries(run)
             yield batch
 
     async def take(self) -> Item | None:
         """The next message with its route, counted as delivered; None when there will be none any more."""
-        if not self._queue.items and not await self._queue.wait_items():
+        if not self._queue.size and not await self._queue.wait_items():
             return None
-        item = self._queue.take()
-        item.route.delivered += 1
-        return item
+        run = self._queue.take()
+        run.route.delivered += 1
+        at = run.at - 1
+        return Item(run.messages[at], run.route, run.first + at, run.published)
 
     def receive_nowait(self) -> M:
         """The next message, without waiting.
@@ -169,12 +170,12 @@ class Subscriber(Generic[M]):
         Raises:
             WouldBlock: there is none.
         """
-        if not self._queue.items:
-            self._queue.in_hand = ()
+        if not self._queue.size:
+            self._queue.keep_in_hand(())
             raise WouldBlock(f"no message waits in subscription {self.name}")
-        item = self._queue.take()
-        item.route.delivered += 1
-        return item.message  # type: ignore[no-any-return]
+        run = self._queue.take()
+        run.route.delivered += 1
+        return run.messages[run.at - 1]  # type: ignore[no-any-return]
 
     def statistics(self) -> SubscriberStatistics:
         """What it did so far."""
@@ -212,7 +213,7 @@ class Subscriber(Generic[M]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if kind is None:
-            self._queue.in_hand = ()
+            self._queue.keep_in_hand(())
         await self.aclose()
 
     def __del__(self) -> None:
@@ -223,3 +224,11 @@ class Subscriber(Generic[M]):
 def _delivery(item: Item) -> Delivery[Any]:
     stream = item.route.stream.id
     return Delivery(item.message, stream.source_name, stream.epoch, stream.topic, item.sequence, item.published)
+
+
+def _deliveries(run: Run) -> list[Delivery[Any]]:
+    stream, published = run.route.stream.id, run.published
+    return [
+        Delivery(message, stream.source_name, stream.epoch, stream.topic, sequence, published)
+        for sequence, message in enumerate(run.messages[run.at :], run.next)
+    ]

@@ -42,6 +42,7 @@ class Fabric:
         names: service instances of the system.
         ready_seconds: how long a store may take to answer a reader that joins.
         close_seconds: how long closing waits for confirms, and for those who read from the own store.
+        coalesce: whether messages that wait may share a frame. Off only to measure what a frame costs.
     """
 
     stores: tuple[StoreAddress, ...] = ()
@@ -52,6 +53,7 @@ class Fabric:
     names: tuple[str, ...] = ()
     ready_seconds: float = 30.0
     close_seconds: float = 30.0
+    coalesce: bool = True
 
     @property
     def broker(self) -> StoreAddress | None:

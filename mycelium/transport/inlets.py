@@ -25,7 +25,7 @@ from mycelium.core.message import Message
 from mycelium.core.policy import QueuePolicy
 from mycelium.transport.queues import BoundedQueue
 from mycelium.transport.stored import StoredRoute
-from mycelium.transport.streams import Item, Route, Stream, StreamId
+from mycelium.transport.streams import Route, Run, Stream, StreamId
 from mycelium.transport.subscriptions import Interest
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger("reader")
@@ -103,8 +103,6 @@ class Inlet:
         self._fetch = around.fetch
         self._on_end = around.on_end
         self._pending: deque[Deliver | Expired] = deque()
-        self._messages: list[Message] = []
-        self._position = 0
         self._blocked = False
         self._until: dict[StreamKey, int] | None = None
         self._matches: dict[str, bool] = {}
@@ -201,13 +199,11 @@ class Inlet:
 
     def _stop(self, streams: Collection[StreamKey]) -> None:
         """Take no more of some streams. What waits of them is taken out; what is in hand is the last of it."""
-        if self._messages and _stream_of(self._pending[0]) in streams:
-            self._messages = []
         self._pending = deque(action for action in self._pending if _stream_of(action) not in streams)
         routes = {self.routes[stream]: stream for stream in streams if stream in self.routes}
         first: dict[Route, int] = {}
-        for item in self.queue.take_out(routes):
-            first.setdefault(item.route, item.sequence)
+        for run in self.queue.take_out(routes):
+            first.setdefault(run.route, run.next)
         for route in routes:
             route.stop(first.get(route, route.given + 1) - 1)
         for stream in streams:
@@ -242,12 +238,11 @@ class Inlet:
         """Put what was handed over into the queue, until that is full."""
         while not self.ended:
             while self._pending:
-                action = self._pending[0]
+                action = self._pending.popleft()
                 if isinstance(action, Expired):
                     self._expire(action)
                 elif not self._put(action):
                     return
-                self._pending.popleft()
             self._count_dropped_live()
             if not self.state.paused:
                 break
@@ -263,35 +258,29 @@ class Inlet:
             route.lose(Cause.EXPIRED, action.first, last)
 
     def _put(self, action: Deliver) -> bool:
-        """Put the rest of a frame into the queue; False if that is full, and :meth:`_on_room` goes on."""
+        """Put a frame's messages into the queue; False if some wait for room there, and :meth:`_on_room` goes on."""
         frame = action.frame
         envelope: Envelope = frame.data
         route = self._route(frame.stream)
-        if not self._messages:
-            try:
-                self._messages = self._decode(envelope, self.interest)
-            except WireError as error:
-                log.warning("payload refused", topic=envelope.topic, sequence=envelope.sequence, error=str(error))
-                route.lose(Cause.DECODE, frame.sequence + action.skip, self._cut(frame.stream, frame.last))
-                return True
-            self._position = action.skip
-        messages, published, queue = self._messages, envelope.published, self.queue
-        sequence = frame.sequence + self._position
-        last = self._cut(frame.stream, frame.last)
-        while sequence <= last:
-            item = Item(messages[self._position], route, sequence, published)
-            self._position += 1
-            route.given = sequence
-            sequence += 1
-            if not queue.put(item):
-                waiting = queue.offer(item)
-                if waiting is not None:
-                    self._blocked = True
-                    self.state.pause()
-                    waiting.room.add_done_callback(self._on_room)
-                    return False
-        self._messages = []
-        return True
+        first, last = frame.sequence + action.skip, self._cut(frame.stream, frame.last)
+        if first > last:
+            return True
+        try:
+            messages = self._decode(envelope, self.interest)
+        except WireError as error:
+            log.warning("payload refused", topic=envelope.topic, sequence=envelope.sequence, error=str(error))
+            route.lose(Cause.DECODE, first, last)
+            return True
+        if last - first + 1 < len(messages):
+            messages = messages[action.skip : last - frame.sequence + 1]
+        route.given = last
+        waiting = self.queue.offer(Run(messages, route, first, envelope.published))
+        if waiting is None:
+            return True
+        self._blocked = True
+        self.state.pause()
+        waiting.room.add_done_callback(self._on_room)
+        return False
 
     def _on_room(self, _room: asyncio.Future[None]) -> None:
         self._blocked = False
@@ -382,15 +371,17 @@ class Inlet:
 
     def take_stock(self) -> None:
         """Find the accounts that the store does not have yet."""
-        unfinished: dict[Route, list[Item]] = {}
-        for item in self.queue.unfinished():
-            unfinished.setdefault(item.route, []).append(item)
-        in_hand = Counter(item.route for item in self.queue.in_hand)
+        oldest: dict[Route, Run] = {}
+        for run in self.queue.unfinished():
+            oldest.setdefault(run.route, run)
+        in_hand: Counter[Route] = Counter()
+        for run in self.queue.in_hand:
+            in_hand[run.route] += run.left
         for key, route in self.routes.items():
-            items = unfinished.get(route, ())
-            if items and self.queue.policy not in (QueuePolicy.BLOCK, QueuePolicy.DROP_OLDEST):
+            first = oldest.get(route)
+            if first is not None and self.queue.policy not in (QueuePolicy.BLOCK, QueuePolicy.DROP_OLDEST):
                 continue  # what was dropped lies between: the account is clear when the queue is empty
-            account = route.done_with(items, in_hand[route])
+            account = route.done_with(first, in_hand[route])
             if account != route.account:
                 route.account = account
                 self.unreported[key] = Row(key, account)

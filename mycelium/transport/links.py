@@ -22,15 +22,18 @@ from mycelium.core.ledger import Cause, Tally
 from mycelium.core.message import Message, PayloadCodec
 from mycelium.core.sequence import Gap, Overlap, Verdict
 from mycelium.transport.sockets import FrameSender
-from mycelium.transport.streams import Item, Route, Stream, Waiting
+from mycelium.transport.streams import Route, Run, Stream, Waiting
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 
-# Measured on the design's prototype: between 64 and 256 messages a frame the cost per message no
-# longer falls, and a frame of 256 market events stays near 64 KiB.
-MAX_COALESCED = 256
+MAX_COALESCED = 1024
+"""Messages of one frame. Measured, see ADR 0015: what a frame costs in three processes, some 100 µs each, is shared by
+as many messages as there are; beyond a thousand nothing is left of it."""
 
-MAX_GATHERED = 4 * MAX_COALESCED
+FRAME_BYTES = 64 << 10
+"""What a frame of many is to have at most. Chosen by us: larger ones would hold up others for longer than they save."""
+
+MAX_GATHERED = 2 * MAX_COALESCED
 """Messages of one stream that wait for a full socket before its publisher has to wait."""
 
 
@@ -148,13 +151,15 @@ class LinkSink:
         link: what carries its frames.
         stream: whose messages.
         codec: of its contract.
+        coalesce: whether messages may share a frame. Off for measurements only.
     """
 
     __slots__ = (
-        "_codec", "_first", "_holes", "_key", "_link", "_messages", "_published", "_stream", "_waiting",
+        "_codec", "_first", "_holes", "_key", "_link", "_messages", "_most", "_most_ever", "_published", "_stream",
+        "_waiting",
     )  # fmt: skip
 
-    def __init__(self, link: Link, stream: Stream, codec: PayloadCodec[Any]) -> None:
+    def __init__(self, link: Link, stream: Stream, codec: PayloadCodec[Any], *, coalesce: bool = True) -> None:
         self._link = link
         self._stream = stream
         self._codec = codec
@@ -163,6 +168,9 @@ class LinkSink:
         self._first = 0
         self._published = 0
         self._waiting: deque[Waiting] = deque()
+        self._most_ever = MAX_COALESCED if coalesce else 1
+        # Messages in the next frame at most: as many as FRAME_BYTES hold, going by the last frame.
+        self._most = min(256, self._most_ever)
         # Sequences that will never leave, at the end of what was sent. A reader learns of a hole from the
         # next frame; until there is one, the ledger asks here.
         self._holes: dict[int, str] = {}
@@ -171,26 +179,31 @@ class LinkSink:
         """Messages from ``sequence`` on that will never leave and that no frame has revealed, by cause."""
         return Counter(cause for hole, cause in list(self._holes.items()) if hole >= sequence)
 
-    def put(self, message: Message, sequence: int, published: int) -> bool:
+    def put(self, messages: list[Message], first: int, published: int) -> bool:
         """See :class:`~mycelium.transport.streams.Sink`."""
-        messages = self._messages
-        if self._waiting or len(messages) >= MAX_GATHERED:
+        gathered = self._messages
+        if self._waiting or len(gathered) >= MAX_GATHERED:
             return False
-        if not messages:
-            self._first, self._published = sequence, published
-        elif sequence != self._first + len(messages):
+        if not gathered:
+            self._first, self._published = first, published
+            gathered += messages
+            link = self._link
+            if link.is_free:
+                self.flush()
+            if gathered:
+                link.gather(self)
+        elif first != self._first + len(gathered):
             return False  # a hole: what is gathered must leave before it, in a frame of its own
-        messages.append(message)
-        if self._link.is_free:
-            self.flush()
-        if messages:
-            self._link.gather(self)
+        else:
+            gathered += messages
+        if len(gathered) >= self._most and not self._link.is_full:
+            self._send_whole()
         return True
 
     @property
     def gathered(self) -> int:
         """Messages that have not left, those that wait for room among them."""
-        return len(self._messages) + len(self._waiting)
+        return len(self._messages) + sum(len(waiting.messages[0]) for waiting in self._waiting)
 
     def would_wait(self) -> bool:
         """See :class:`~mycelium.transport.streams.Sink`."""
@@ -199,109 +212,141 @@ class LinkSink:
             bool(self._waiting) or gathered >= MAX_GATHERED or (gathered > 0 and self._first + gathered in self._holes)
         )
 
-    def offer(self, message: Message, sequence: int, published: int) -> Waiting | None:
+    def offer(self, messages: list[Message], first: int, published: int) -> Waiting | None:
         """See :class:`~mycelium.transport.streams.Sink`. What is withdrawn leaves a hole that the reader counts."""
-        if self.put(message, sequence, published):
+        if self.put(messages, first, published):
             return None
-        waiting = Waiting((message, sequence, published), self._withdraw)
+        return self._wait(messages, first, published)
+
+    def _wait(self, messages: list[Message], first: int, published: int) -> Waiting:
+        waiting = Waiting((messages, first, published), self._withdraw)
         self._waiting.append(waiting)
         return waiting
 
     def _withdraw(self, waiting: Waiting) -> None:
         self._waiting.remove(waiting)
-        self._holes[waiting.message[1]] = Cause.CANCELLED
+        messages, first, _ = waiting.messages
+        self._holes.update(dict.fromkeys(range(first, first + len(messages)), Cause.CANCELLED))
 
     def flush(self) -> bool:
         """Send what is gathered in frames; False if the socket has no room for all of it."""
         while self._messages:
-            batch = self._messages[:MAX_COALESCED]
-            frame = self._frame(batch)
-            if frame is not None and not self._leave(frame):
+            if not self._send_some():
                 return False
-            del self._messages[: len(batch)]
-            self._first += len(batch)
             self._admit()
+        return True
+
+    def _send_whole(self) -> None:
+        """Send the frames that are as large as frames become: nothing is won by waiting for more."""
+        while len(self._messages) >= self._most and self._send_some():
+            pass
+
+    def _send_some(self) -> bool:
+        """Send a frame of what is gathered; False if there is no room for it."""
+        frame, count = self._frame(self._messages[: self._most], self._first, self._published)
+        if frame is not None and not self._leave(frame):
+            return False
+        del self._messages[:count]
+        self._first += count
         return True
 
     def _leave(self, frame: Frame) -> bool:
         if not self._link.send(frame, self._stream.contract.type_id):
             return False
         if self._holes:  # the frame's own sequence reveals those before it
-            self._holes = {hole: why for hole, why in self._holes.items() if hole > self._first}
+            self._holes = {hole: why for hole, why in self._holes.items() if hole > frame.sequence}
         return True
 
     def _admit(self) -> None:
         """Let waiting publishers' messages in. A hole left by a cancelled one ends the run before it."""
         while self._waiting and len(self._messages) < MAX_GATHERED:
-            message, sequence, published = self._waiting[0].message
+            messages, first, published = self._waiting[0].messages
             if not self._messages:
-                self._first, self._published = sequence, published
-            elif sequence != self._first + len(self._messages):
+                self._first, self._published = first, published
+            elif first != self._first + len(self._messages):
                 return
-            self._messages.append(message)
+            self._messages += messages
             self._waiting.popleft().admitted()
 
-    def _frame(self, batch: list[Message]) -> Frame | None:
-        """The frame for a batch. Halved where it would be too large; None for one message that cannot travel."""
+    def _frame(self, messages: list[Message], first: int, published: int) -> tuple[Frame | None, int]:
+        """A frame, and how many of the messages are dealt with by it.
+
+        It holds fewer where all would be too large, and is None for one message that cannot travel.
+        """
         stream = self._stream
+        count = len(messages)
         try:
+            payload = self._codec.encode(messages)
             data = encode_frame(
                 Envelope(
                     topic=stream.id.topic,
                     type_id=stream.contract.type_id,
-                    count=len(batch),
+                    count=count,
                     source=self._key.source,
                     epoch=stream.id.epoch,
-                    sequence=self._first,
-                    published=self._published,
-                    payload=self._codec.encode(batch),
+                    sequence=first,
+                    published=published,
+                    payload=payload,
                 )
             )
-            return Frame(self._key, self._first, len(batch), data)
         except ContractError as error:
-            if len(batch) > 1:
-                del batch[len(batch) // 2 :]
-                return self._frame(batch)
-            self._holes[self._first] = "cannot travel"
-            log.error("message cannot travel", topic=stream.id.topic, sequence=self._first, error=str(error))
-            return None
+            if count > 1:
+                return self._frame(messages[: count // 2], first, published)
+            self._holes[first] = "cannot travel"
+            log.error("message cannot travel", topic=stream.id.topic, sequence=first, error=str(error))
+            return None, 1
+        self._most = max(1, min(self._most_ever, FRAME_BYTES * count // len(payload)))
+        return Frame(self._key, first, count, data), count
 
 
 class StrictSink(LinkSink):
-    """A sink that takes a message only when the link has it: for publishers with an outbox.
+    """A sink that takes messages only when the link has them: for publishers with an outbox.
 
     What is gathered is in memory only, and would go with the process.
     """
 
     __slots__ = ()
 
-    def put(self, message: Message, sequence: int, published: int) -> bool:
-        """See :class:`~mycelium.transport.streams.Sink`."""
-        return not self._waiting and self._try(message, sequence, published)
+    def put(self, messages: list[Message], first: int, published: int) -> bool:
+        """See :class:`~mycelium.transport.streams.Sink`. Of several messages some may find room: they are offered."""
+        if self._waiting or len(messages) > 1:
+            return False
+        return not self._send(messages, first, published)
 
     def would_wait(self) -> bool:
         """See :class:`~mycelium.transport.streams.Sink`."""
         return bool(self._waiting) or self._link.is_full
 
-    def offer(self, message: Message, sequence: int, published: int) -> Waiting | None:
+    def offer(self, messages: list[Message], first: int, published: int) -> Waiting | None:
         """See :class:`~mycelium.transport.streams.Sink`."""
-        waiting = super().offer(message, sequence, published)
-        if waiting is not None:
-            self._link.gather(self)
+        rest = messages if self._waiting else self._send(messages, first, published)
+        if not rest:
+            return None
+        waiting = self._wait(rest, first + len(messages) - len(rest), published)
+        self._link.gather(self)
         return waiting
 
     def flush(self) -> bool:
         """Send what waits; False if the link has no room for all of it."""
         while self._waiting:
-            if not self._try(*self._waiting[0].message):
+            waiting = self._waiting[0]
+            messages, first, published = waiting.messages
+            rest = self._send(messages, first, published)
+            if rest:
+                waiting.messages = (rest, first + len(messages) - len(rest), published)
                 return False
-            self._waiting.popleft().admitted()
+            self._waiting.popleft()
+            waiting.admitted()
         return True
 
-    def _try(self, message: Message, sequence: int, published: int) -> bool:
-        self._first, self._published = sequence, published
-        frame = self._frame([message])
-        return frame is None or self._leave(frame)
+    def _send(self, messages: list[Message], first: int, published: int) -> list[Message]:
+        """Send messages; what is left of them when there is no room."""
+        while messages:
+            frame, count = self._frame(messages[: self._most], first, published)
+            if frame is not None and not self._leave(frame):
+                break
+            messages, first = messages[count:], first + count
+        return messages
 
 
 class Inbound:
@@ -355,29 +400,24 @@ class Inbound:
                 if lost:
                     route.dropped.add(Cause.DECODE, lost)
             return None
-        for index, route in enumerate(routes):
-            for position in range(_new_from(route, envelope), len(messages)):
-                if not route.queue.put(_item(messages, position, route, envelope)):
-                    self.is_busy = True
-                    return self._rest(envelope, messages, routes[index:], position)
-        return None
+        waiting: list[Waiting] = []
+        for route in routes:
+            run = Run(messages, route, envelope.sequence, envelope.published, _new_from(route, envelope))
+            if run.left:
+                place = route.queue.offer(run)
+                if place is not None:
+                    waiting.append(place)
+        if not waiting:
+            return None
+        self.is_busy = True
+        return self._rest(waiting)
 
-    async def _rest(
-        self, envelope: Envelope, messages: list[Message], routes: tuple[Route, ...], position: int
-    ) -> None:
-        """Finish a frame that met a full queue: wait for room there, then go on as before."""
-        for index, route in enumerate(routes):
-            start = position if index == 0 else _new_from(route, envelope)
-            for at in range(start, len(messages)):
-                waiting = route.queue.offer(_item(messages, at, route, envelope))
-                if waiting is not None:
-                    await waiting.room
+    async def _rest(self, waiting: list[Waiting]) -> None:
+        """Finish a frame that met a full queue: wait for room there."""
+        for place in waiting:
+            await place.room
         self.is_busy = False
         self._on_handled()
-
-
-def _item(messages: list[Message], position: int, route: Route, envelope: Envelope) -> Item:
-    return Item(messages[position], route, envelope.sequence + position, envelope.published)
 
 
 def _new_from(route: Route, envelope: Envelope) -> int:

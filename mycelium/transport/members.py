@@ -77,8 +77,8 @@ class Member(Inlet):
         self._leaving.pop(stream, None)
         self.unreported.pop(stream, None)
         route = self.routes.pop(stream)
-        items = [item for item in self.queue.in_hand if item.route is route]
-        account = route.done_with(items, len(items))
+        runs = [run for run in self.queue.in_hand if run.route is route]
+        account = route.done_with(next(iter(runs), None), sum(run.left for run in runs))
         self._ended[stream] = Tenure(stream, self._generations.pop(stream), account)
         past = self._past.setdefault(stream, route)
         if past is not route:
@@ -86,7 +86,7 @@ class Member(Inlet):
 
     def released(self) -> Released | None:
         """What it has to say about streams that it has let go of."""
-        in_hand = {item.route for item in self.queue.in_hand}
+        in_hand = {run.route for run in self.queue.in_hand}
         for stream in [stream for stream in self._leaving if self.routes[stream] not in in_hand]:
             self._close(stream)
             self._to_say.append(self._ended[stream])

@@ -1,8 +1,10 @@
 """The bounded queue in front of every reader, one class per way of overflowing.
 
 All run in one event loop and never await while they change: a put is a few lines of plain code. A
-publisher that must wait leaves its item with the queue, which takes it when there is room, first come
+publisher that must wait leaves its messages with the queue, which takes them when there is room, first come
 first served. So nobody can overtake a waiting publisher, and order per stream holds.
+
+What is queued are runs (:class:`~mycelium.transport.streams.Run`); what is counted, and bounded, are messages.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from collections.abc import Container, Iterator, Sequence
 from mycelium.core.errors import QueueFullError
 from mycelium.core.ledger import Cause
 from mycelium.core.policy import QueuePolicy
-from mycelium.transport.streams import Item, Route, Waiting
+from mycelium.transport.streams import Route, Run, Waiting
 
 DEFAULT_CAPACITY = 1024
 """Messages. Chosen by us: a few milliseconds of work for a fast handler, a few MB of market events at most."""
@@ -28,111 +30,184 @@ class BoundedQueue:
         capacity: messages, at least 1.
     """
 
-    __slots__ = ("_closed", "_ended", "_failure", "_getter", "_waiting", "capacity", "in_hand", "items", "name")
+    __slots__ = (
+        "_closed", "_ended", "_failure", "_getter", "_hand", "_hand_at", "_hand_run", "_room", "_waiting", "capacity",
+        "name", "runs", "size",
+    )  # fmt: skip
     policy = QueuePolicy.BLOCK
 
     def __init__(self, name: str, capacity: int) -> None:
         self.name: str = name
         self.capacity: int = capacity
-        self.items: deque[Item] = deque()
-        self.in_hand: Sequence[Item] = ()
-        """What the reader has taken last. It is done with these when it comes for more."""
+        self.runs: deque[Run] = deque()
+        self.size: int = 0
+        """Messages that are queued."""
+        # What the reader has taken last, and is done with when it comes for more: runs, or one message of a run.
+        self._hand: Sequence[Run] = ()
+        self._hand_run: Run | None = None
+        self._hand_at = 0
         self._waiting: deque[Waiting] = deque()
+        # How much room must have come before messages that wait are let in: else a reader that takes one at a time
+        # would have them cut into runs of one.
+        self._room = max(1, capacity // 2)
         self._getter: asyncio.Future[None] | None = None
         self._failure: Exception | None = None
         self._ended = False
         self._closed = False
 
-    def put(self, item: Item) -> bool:
-        """Take the item, or say with False that it must be :meth:`offered <offer>`."""
-        # Whoever waits has been let in as soon as there was room: while one waits, the queue is full.
-        if len(self.items) >= self.capacity or self._closed:
-            return self._overflow(item)
-        self.items.append(item)
+    # --- in ----------------------------------------------------------------------------------
+
+    def put(self, run: Run) -> bool:
+        """Take all of the run, or say with False that it must be :meth:`offered <offer>`."""
+        size = self.size + len(run.messages) - run.at
+        if size > self.capacity or self._waiting or self._closed:
+            return self._overflow(run)
+        self.size = size
+        self.runs.append(run)
         if self._getter is not None:
             self._wake()
         return True
 
-    def _overflow(self, item: Item) -> bool:
-        """The queue is full or closed. True when the item has been dealt with."""
+    def _overflow(self, run: Run) -> bool:
+        """There is no room for all of it, or the queue is closed. True when the run has been dealt with."""
         if self._closed:
-            item.route.dropped.add(Cause.CLOSED)
+            run.route.dropped.add(Cause.CLOSED, run.left)
             return True
-        return self._overflow_open(item)
+        return self._overflow_open(run)
 
-    def _overflow_open(self, item: Item) -> bool:
-        """The policy: what a full queue does with one item more."""
-        del item
+    def _overflow_open(self, run: Run) -> bool:
+        """The policy: what a queue does with a run for which it has no room."""
+        del run
         return False
 
-    def would_wait(self) -> bool:
-        """Whether a put would have to wait now."""
-        return self.policy is QueuePolicy.BLOCK and not self._closed and len(self.items) >= self.capacity
+    def _put_part(self, run: Run) -> None:
+        """Take as much of a run as there is room for."""
+        room = self.capacity - self.size
+        if room > 0:
+            part = run.split(room)
+            self.size += len(part.messages)
+            self.runs.append(part)
+            self._wake()
 
-    def offer(self, item: Item) -> Waiting | None:
-        """Take the item, or let it wait for room, behind all that waited before."""
-        if self.put(item):
+    def would_wait(self) -> bool:
+        """Whether a put of one message would have to wait now."""
+        is_full = self.size >= self.capacity or bool(self._waiting)
+        return self.policy is QueuePolicy.BLOCK and not self._closed and is_full
+
+    def offer(self, run: Run) -> Waiting | None:
+        """Take the run; what there is no room for waits, behind all that waited before."""
+        if self.put(run):
             return None
-        waiting = Waiting(item, self._withdraw)
+        if not self._waiting:
+            self._put_part(run)
+        waiting = Waiting(run, self._withdraw)
         self._waiting.append(waiting)
         return waiting
 
     def _withdraw(self, waiting: Waiting) -> None:
         self._waiting.remove(waiting)
-        waiting.message.route.dropped.add(Cause.CANCELLED)
-
-    def take_out(self, routes: Container[Route]) -> list[Item]:
-        """Take out what waits of some routes, in the queue or for room in it. The reader does not get it."""
-        taken = [item for item in self.items if item.route in routes]
-        self.items = deque(item for item in self.items if item.route not in routes)
-        for waiting in [waiting for waiting in self._waiting if waiting.message.route in routes]:
-            self._waiting.remove(waiting)
-            taken.append(waiting.message)
-            waiting.admitted()
+        waiting.messages.route.dropped.add(Cause.CANCELLED, waiting.messages.left)
         self._admit()
-        return taken
 
-    def take(self) -> Item:
-        """The oldest item. Only when there is one."""
-        item = self.items.popleft()
-        self.in_hand = (item,)
+    def _admit(self) -> None:
+        """Let in what waits, when there is room."""
+        while self._waiting:
+            run: Run = self._waiting[0].messages
+            room = self.capacity - self.size
+            if run.left > room:
+                if room >= self._room:
+                    self._put_part(run)
+                return
+            self.runs.append(run)
+            self.size += run.left
+            self._waiting.popleft().admitted()
+            self._wake()
+
+    # --- out ---------------------------------------------------------------------------------
+
+    def take(self) -> Run:
+        """Take the oldest message, which is then ``run.messages[run.at - 1]``. Only when there is one."""
+        run = self.runs[0]
+        at = run.at = run.at + 1
+        if at == len(run.messages):
+            self.runs.popleft()
+        self.size -= 1
+        self._hand_run = run
+        self._hand_at = at
         if self._waiting:
             self._admit()
-        return item
+        return run
 
-    def take_all(self, limit: int) -> list[Item]:
-        """Up to ``limit`` items, oldest first."""
-        items = self.items
-        if len(items) <= limit:
-            taken = list(items)
-            items.clear()
+    def take_all(self, limit: int) -> list[Run]:
+        """Take up to ``limit`` messages, oldest first."""
+        if self.size <= limit:
+            taken = list(self.runs)
+            self.runs.clear()
+            self.size = 0
         else:
-            taken = [items.popleft() for _ in range(limit)]
+            taken = self._take_some(limit)
         self.keep_in_hand(taken)
         if self._waiting:
             self._admit()
         return taken
 
-    def keep_in_hand(self, taken: Sequence[Item]) -> None:
-        """The reader has these now."""
-        self.in_hand = taken
+    def _take_some(self, limit: int) -> list[Run]:
+        taken: list[Run] = []
+        while limit:
+            run = self.runs[0]
+            if run.left > limit:
+                run = run.split(limit)
+            else:
+                self.runs.popleft()
+            taken.append(run)
+            limit -= run.left
+            self.size -= run.left
+        return taken
 
-    def _admit(self) -> None:
-        """Let waiting publishers' items in while there is room."""
-        while self._waiting and len(self.items) < self.capacity:
-            waiting = self._waiting.popleft()
-            self.items.append(waiting.message)
+    def take_out(self, routes: Container[Route]) -> list[Run]:
+        """Take out what waits of some routes, in the queue or for room in it. The reader does not get it."""
+        taken = [run for run in self.runs if run.route in routes]
+        self.runs = deque(run for run in self.runs if run.route not in routes)
+        self.size -= sum(run.left for run in taken)
+        for waiting in [waiting for waiting in self._waiting if waiting.messages.route in routes]:
+            self._waiting.remove(waiting)
+            taken.append(waiting.messages)
             waiting.admitted()
+        self._admit()
+        return taken
+
+    # --- the reader's hand -------------------------------------------------------------------
+
+    @property
+    def in_hand(self) -> Sequence[Run]:
+        """What the reader has taken last. It is done with these when it comes for more."""
+        run = self._hand_run
+        if run is None:
+            return self._hand
+        at = self._hand_at - 1
+        return (Run(run.messages[at : at + 1], run.route, run.first + at, run.published),)
+
+    def keep_in_hand(self, taken: Sequence[Run]) -> None:
+        """The reader has these now, and nothing else."""
+        self._hand, self._hand_run = taken, None
+
+    def unfinished(self) -> Iterator[Run]:
+        """What the reader is not done with: what it has in hand, what is queued, what waits for room. In this order."""
+        yield from self.in_hand
+        yield from self._all_runs()
+        yield from (waiting.messages for waiting in self._waiting)
+
+    # --- waiting and ending ------------------------------------------------------------------
 
     async def wait_items(self) -> bool:
-        """Wait until there is an item; False when there will be none any more.
+        """Wait until there is a message; False when there will be none any more.
 
         Raises:
             QueueFullError: policy ``error``, at the place where messages are missing.
             PathError: the reader may not go on, see :meth:`fail`.
         """
-        while not self.items:
-            self.in_hand = ()
+        while not self.size:
+            self.keep_in_hand(())
             if self._failure is not None:
                 raise self._failure
             if self._ended:
@@ -162,58 +237,66 @@ class BoundedQueue:
         self.discard()
 
     def close(self) -> None:
-        """Take nothing more: what comes now, and publishers that wait, are counted as dropped."""
+        """Take nothing more: what comes now, and what waits for room, is counted as dropped."""
         self._ended = self._closed = True
         while self._waiting:
             waiting = self._waiting.popleft()
-            waiting.message.route.dropped.add(Cause.CLOSED)
+            waiting.messages.route.dropped.add(Cause.CLOSED, waiting.messages.left)
             waiting.admitted()
         self._wake()
 
-    def unfinished(self) -> Iterator[Item]:
-        """What the reader is not done with: what it has in hand, what is queued, what waits for room. In this order."""
-        yield from self.in_hand
-        yield from self._all_items()
-        yield from (waiting.message for waiting in self._waiting)
-
     def discard(self) -> None:
         """Drop what is still queued, counted."""
-        for item in self.take_all(len(self.items)):
-            item.route.dropped.add(Cause.CLOSED)
-        self.in_hand = ()
+        for run in self.take_all(self.size):
+            run.route.dropped.add(Cause.CLOSED, run.left)
+        self.keep_in_hand(())
 
     def __len__(self) -> int:
-        return len(self.items)
+        return self.size
 
     def queued_by_route(self) -> Counter[Route]:
-        """How many items of each route wait here, in the queue or for room in it."""
-        return Counter(item.route for item in (*self._all_items(), *(waiting.message for waiting in self._waiting)))
+        """How many messages of each route wait here, in the queue or for room in it."""
+        queued: Counter[Route] = Counter()
+        for run in (*self._all_runs(), *(waiting.messages for waiting in self._waiting)):
+            queued[run.route] += run.left
+        return queued
 
-    def _all_items(self) -> Iterator[Item]:
-        return iter(self.items)
+    def _all_runs(self) -> Iterator[Run]:
+        return iter(self.runs)
 
 
 class DropOldestQueue(BoundedQueue):
-    """Policy ``drop_oldest``: the oldest queued message makes room."""
+    """Policy ``drop_oldest``: the oldest queued messages make room."""
 
     __slots__ = ()
     policy = QueuePolicy.DROP_OLDEST
 
-    def _overflow_open(self, item: Item) -> bool:
-        oldest = self.items.popleft()
-        oldest.route.dropped.add(Cause.QUEUE + self.policy)
-        self.items.append(item)
+    def _overflow_open(self, run: Run) -> bool:
+        excess = self.size + run.left - self.capacity
+        self.runs.append(run)
+        self.size += run.left
+        while excess:
+            oldest = self.runs[0]
+            dropped = min(excess, oldest.left)
+            oldest.at += dropped
+            oldest.route.dropped.add(Cause.QUEUE + self.policy, dropped)
+            self.size -= dropped
+            excess -= dropped
+            if not oldest.left:
+                self.runs.popleft()
+        self._wake()
         return True
 
 
 class DropNewestQueue(BoundedQueue):
-    """Policy ``drop_newest``: the arriving message is dropped."""
+    """Policy ``drop_newest``: what arrives and finds no room is dropped."""
 
     __slots__ = ()
     policy = QueuePolicy.DROP_NEWEST
 
-    def _overflow_open(self, item: Item) -> bool:
-        item.route.dropped.add(Cause.QUEUE + self.policy)
+    def _overflow_open(self, run: Run) -> bool:
+        self._put_part(run)
+        run.route.dropped.add(Cause.QUEUE + self.policy, run.left)
         return True
 
 
@@ -230,20 +313,24 @@ class ErrorQueue(BoundedQueue):
         super().__init__(name, capacity)
         self._missing = 0
 
-    def put(self, item: Item) -> bool:
-        """Take the item, or drop it and remember that the reader must be told."""
+    def put(self, run: Run) -> bool:
+        """Take the run, or drop it and remember that the reader must be told."""
         if self._missing and not self._closed:
-            return self._overflow_open(item)
-        return super().put(item)
+            return self._drop(run)
+        return super().put(run)
 
-    def _overflow_open(self, item: Item) -> bool:
-        self._missing += 1
-        item.route.dropped.add(Cause.QUEUE + self.policy)
+    def _overflow_open(self, run: Run) -> bool:
+        self._put_part(run)
+        return self._drop(run)
+
+    def _drop(self, run: Run) -> bool:
+        self._missing += run.left
+        run.route.dropped.add(Cause.QUEUE + self.policy, run.left)
         return True
 
     async def wait_items(self) -> bool:
         """See :meth:`BoundedQueue.wait_items`."""
-        if not self.items and self._missing:
+        if not self.size and self._missing:
             missing, self._missing = self._missing, 0
             raise QueueFullError(self.name, self.capacity, missing)
         return await super().wait_items()
@@ -260,36 +347,46 @@ class LatestQueue(BoundedQueue):
 
     def __init__(self, name: str, capacity: int) -> None:
         super().__init__(name, capacity)
-        # The deque holds one token per topic, this the item that the token stands for.
-        self._newest: dict[str, Item] = {}
+        # The deque holds one token per topic, this the run of one message that the token stands for.
+        self._newest: dict[str, Run] = {}
 
-    def put(self, item: Item) -> bool:
-        """Take the item in the place of the queued one of its topic, which is counted as dropped."""
+    def put(self, run: Run) -> bool:
+        """Take the last message in the place of the queued one of its topic; the others are counted as dropped."""
         if self._closed:
-            return self._overflow(item)
-        topic = item.route.stream.id.topic
+            return self._overflow(run)
+        topic = run.route.stream.id.topic
+        older = run.left - 1
+        if older:
+            run.at += older
+            run.route.dropped.add(Cause.QUEUE + self.policy, older)
+            run = run.split(1)
         replaced = self._newest.get(topic)
-        self._newest[topic] = item
+        self._newest[topic] = run
         if replaced is not None:
             replaced.route.dropped.add(Cause.QUEUE + self.policy)
             return True
-        self.items.append(item)
+        self.runs.append(run)
+        self.size += 1
         self._wake()
         return True
 
-    def take(self) -> Item:
-        """The newest item of the topic that has waited longest."""
-        item = self._newest.pop(self.items.popleft().route.stream.id.topic)
-        self.keep_in_hand((item,))
-        return item
+    def take(self) -> Run:
+        """The newest message of the topic that has waited longest."""
+        run = self._newest.pop(self.runs.popleft().route.stream.id.topic)
+        self.size -= 1
+        self.keep_in_hand((Run(run.messages, run.route, run.first, run.published),))
+        run.at = 1
+        return run
 
-    def take_all(self, limit: int) -> list[Item]:
-        """Up to ``limit`` items, one per topic."""
-        taken = [self.take() for _ in range(min(limit, len(self.items)))]
+    def take_all(self, limit: int) -> list[Run]:
+        """Up to ``limit`` messages, one per topic."""
+        taken = [self.take() for _ in range(min(limit, self.size))]
+        for run in taken:
+            run.at = 0
         self.keep_in_hand(taken)
         return taken
 
-    def _all_items(self) -> Iterator[Item]:
+    def _all_runs(self) -> Iterator[Run]:
         return iter(self._newest.values())
 
 

@@ -141,7 +141,8 @@ class Remote:
     def sink(self, stream: Stream) -> LinkSink:
         """What takes a stream's messages to the others."""
         kind = StrictSink if stream.id.source_name in self._fabric.outboxes else LinkSink
-        return kind(self._uplink, stream, self._codec(stream.contract.message_type))
+        codec = self._codec(stream.contract.message_type)
+        return kind(self._uplink, stream, codec, coalesce=self._fabric.coalesce)
 
     async def flushed(self) -> None:
         """Return when everything published is in a store's journal."""

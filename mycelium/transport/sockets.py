@@ -21,8 +21,9 @@ from mycelium.core.errors import PathError
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 
-HIGH_WATER_MARK = 1000
-"""Frames per direction; libzmq's own default. A frame holds up to 256 messages."""
+HIGH_WATER_MARK = 64
+"""Frames per direction. Chosen by us: 4 MiB if all are as large as frames of many become; what finds no room is
+gathered, and leaves in fewer frames."""
 
 # Frames handled before others in the event loop get their turn. Chosen by us: at some 2 µs a frame
 # a burst holds the loop for half a millisecond.

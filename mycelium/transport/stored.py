@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable
 
 from mycelium.core.delivery.frames import Account, StreamKey
 from mycelium.core.ledger import RouteEntry
 from mycelium.transport.queues import BoundedQueue
-from mycelium.transport.streams import Item, Route, Stream
+from mycelium.transport.streams import Route, Run, Stream
 
 
 class StoredRoute(Route):
@@ -38,15 +37,14 @@ class StoredRoute(Route):
         self.losses.append((last, cause, last - first + 1))
         self.given = last
 
-    def done_with(self, unfinished: Iterable[Item], in_hand: int) -> Account:
+    def done_with(self, oldest: Run | None, in_hand: int) -> Account:
         """How far the reader is.
 
         Args:
-            unfinished: the route's items in queue and hand, oldest first.
-            in_hand: how many of these count as delivered and are not finished.
+            oldest: the route's oldest messages in queue and hand.
+            in_hand: how many count as delivered and are not finished.
         """
-        oldest = next(iter(unfinished), None)
-        cursor = self.given if oldest is None else oldest.sequence - 1
+        cursor = self.given if oldest is None else oldest.next - 1
         while self.losses and self.losses[0][0] <= cursor:
             self.losses.popleft()
         dropped = Counter(self.dropped.counts)

@@ -4,8 +4,8 @@ Theory of operation. A publisher opens one :class:`Stream` per topic and numbers
 stream holds its *sinks*: what each message is put into. A sink is the queue of a subscription in the
 same event loop (the message goes by reference) or a :class:`~mycelium.transport.links.LinkSink`
 that carries it in frames to another thread. Publishing is then the same few lines whatever the path:
-number, stamp, put into every sink. A sink that answers False is full: the message then waits there, and
-its publisher with it, while the other sinks have it already.
+number, stamp, put into every sink. A sink that answers False is full: the messages then wait there, and
+their publisher with them, while the other sinks have them already.
 
 At the reader, a :class:`Route` is one stream as one subscription sees it. It counts what was handed
 over and what was dropped, for the ledger (:mod:`mycelium.core.ledger`).
@@ -41,8 +41,46 @@ class StreamId:
     topic: str
 
 
+class Run(msgspec.Struct, gc=False):
+    """Messages of one stream that follow one another, on their way to one reader.
+
+    What a frame brings, or a publisher hands over at once, goes through queues as it is, so that its cost is paid
+    once and not for each message. A struct outside the garbage collector's sight: one is made per delivery.
+
+    Args:
+        messages: the objects themselves; other readers may hold the same list.
+        route: the stream as the receiving subscription sees it.
+        first: number of ``messages[0]`` in the stream.
+        published: ns since the Unix epoch, of the first one.
+        at: how many of them have been taken.
+    """
+
+    messages: list[Any]
+    route: Route
+    first: int
+    published: int
+    at: int = 0
+
+    @property
+    def left(self) -> int:
+        """How many have not been taken."""
+        return len(self.messages) - self.at
+
+    @property
+    def next(self) -> int:
+        """Number of the first one that has not been taken."""
+        return self.first + self.at
+
+    def split(self, most: int) -> Run:
+        """Take up to ``most`` messages, as a run of their own."""
+        at = self.at
+        part = Run(self.messages[at : at + most], self.route, self.first + at, self.published)
+        self.at = at + len(part.messages)
+        return part
+
+
 class Item(msgspec.Struct, frozen=True, gc=False):
-    """A message on its way into a queue. A struct outside the garbage collector's sight: one is made per delivery.
+    """One message as a reader gets it, with what the books need.
 
     Args:
         message: the object itself.
@@ -58,17 +96,17 @@ class Item(msgspec.Struct, frozen=True, gc=False):
 
 
 class Waiting:
-    """A message that waits for room. The publisher awaits ``room``, or takes the message back.
+    """Messages that wait for room. The publisher awaits ``room``, or takes them back.
 
     Args:
-        message: what waits, as the sink keeps it.
-        withdraw: takes it back and counts it as dropped; called once, while it still waits.
+        messages: what waits, as the sink keeps it.
+        withdraw: takes them back and counts them as dropped; called once, while they still wait.
     """
 
-    __slots__ = ("_settled", "_withdraw", "message", "room")
+    __slots__ = ("_settled", "_withdraw", "messages", "room")
 
-    def __init__(self, message: Any, withdraw: Callable[[Waiting], None]) -> None:
-        self.message: Any = message
+    def __init__(self, messages: Any, withdraw: Callable[[Waiting], None]) -> None:
+        self.messages: Any = messages
         self.room: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._withdraw = withdraw
         self._settled = False
@@ -80,25 +118,25 @@ class Waiting:
             self.room.set_result(None)
 
     def withdraw(self) -> None:
-        """Take the message back, unless the sink has it already."""
+        """Take the messages back, unless the sink has them already."""
         if not self._settled:
             self._settled = True
             self._withdraw(self)
 
 
 class Sink(Protocol):
-    """What a stream puts its messages into."""
+    """What a stream puts its messages into: runs of one or more, which nobody changes afterwards."""
 
-    def put(self, message: Any, sequence: int, published: int) -> bool:
-        """Take the message or deal with it by policy; False if it must be :meth:`offered <offer>`."""
+    def put(self, messages: list[Any], first: int, published: int) -> bool:
+        """Take all of the messages or deal with them by policy; False if they must be :meth:`offered <offer>`."""
         ...
 
     def would_wait(self) -> bool:
-        """Whether :meth:`put` would answer False now."""
+        """Whether :meth:`put` would answer False for one message now."""
         ...
 
-    def offer(self, message: Any, sequence: int, published: int) -> Waiting | None:
-        """Take the message, or let it wait for room behind all that waited before."""
+    def offer(self, messages: list[Any], first: int, published: int) -> Waiting | None:
+        """Take the messages; what there is no room for waits, behind all that waited before."""
         ...
 
 
@@ -152,17 +190,17 @@ class Route:
         # For a stream of another thread: what will never come and no frame has revealed yet, by cause.
         self.holes_from: Callable[[int], Mapping[str, int]] | None = None
 
-    def put(self, message: Any, sequence: int, published: int) -> bool:
+    def put(self, messages: list[Any], first: int, published: int) -> bool:
         """See :class:`Sink`."""
-        return self.queue.put(Item(message, self, sequence, published))
+        return self.queue.put(Run(messages, self, first, published))
 
     def would_wait(self) -> bool:
         """See :class:`Sink`."""
         return self.queue.would_wait()
 
-    def offer(self, message: Any, sequence: int, published: int) -> Waiting | None:
+    def offer(self, messages: list[Any], first: int, published: int) -> Waiting | None:
         """See :class:`Sink`."""
-        return self.queue.offer(Item(message, self, sequence, published))
+        return self.queue.offer(Run(messages, self, first, published))
 
     def fail(self, cause: str) -> None:
         """Move one message from delivered to dropped: its handler gave up."""
@@ -205,14 +243,14 @@ class Route:
 class DeliveryQueue(Protocol):
     """The bounded queue of one subscription, see :mod:`mycelium.transport.queues`."""
 
-    def put(self, item: Item) -> bool:
-        """Take the item or deal with it by policy; False if the publisher must wait."""
+    def put(self, run: Run) -> bool:
+        """Take all of the run or deal with it by policy; False if the publisher must wait."""
         ...
 
     def would_wait(self) -> bool:
-        """Whether :meth:`put` would answer False now."""
+        """Whether :meth:`put` would answer False for one message now."""
         ...
 
-    def offer(self, item: Item) -> Waiting | None:
-        """Take the item, or let it wait for room behind all that waited before."""
+    def offer(self, run: Run) -> Waiting | None:
+        """Take the run; what there is no room for waits, behind all that waited before."""
         ...

@@ -28,7 +28,7 @@ class Bulky(Message, type_id=3, topic="bulky"):
 
 
 @asynccontextmanager
-async def threads(high_water_mark: int = 1000) -> AsyncIterator[tuple[Network, Bus, OtherThread]]:
+async def threads(high_water_mark: int = 64) -> AsyncIterator[tuple[Network, Bus, OtherThread]]:
     network = Network(high_water_mark=high_water_mark)
     async with Bus("writer", network=network) as writer:
         other = OtherThread(network)
@@ -132,7 +132,7 @@ async def test_messages_of_one_turn_leave_together() -> None:
 
 
 async def test_publish_nowait_tells_that_a_link_is_full() -> None:
-    async with threads() as (network, writer, other), writer.publisher(Tick) as publisher:
+    async with threads(high_water_mark=4) as (network, writer, other), writer.publisher(Tick) as publisher:
         subscriber = await attached(other, Tick)
         sent = 0
         with pytest.raises(WouldBlock):  # noqa: PT012 - which call it is decides the path's room
@@ -153,7 +153,7 @@ async def test_a_withdrawn_message_leaves_a_hole_that_its_followers_respect() ->
             return subscriber
 
         subscriber = await other.call(attach)
-        publishing = [asyncio.create_task(publisher.publish(tick)) for tick in ticks(5_000)]
+        publishing = [asyncio.create_task(publisher.publish(tick)) for tick in ticks(20_000)]
         await stands_still(network.ledger)
         waiting = [number for number, task in enumerate(publishing) if not task.done()]
         assert len(waiting) > 100
@@ -161,7 +161,7 @@ async def test_a_withdrawn_message_leaves_a_hole_that_its_followers_respect() ->
         for number in given_up:
             publishing[number].cancel()
         await asyncio.wait([publishing[number] for number in given_up])
-        expected = [number for number in range(5_000) if number not in given_up]
+        expected = [number for number in range(20_000) if number not in given_up]
         assert [tick.number for tick in await next_of(other, subscriber, len(expected))] == expected
         assert dict(network.ledger().dropped) == {"lost in transport": 10}
         assert network.ledger().balanced

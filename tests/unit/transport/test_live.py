@@ -83,6 +83,8 @@ async def test_a_reader_that_is_full_drops_and_counts(tmp_path: Path) -> None:
     ):
         for tick in ticks(1_000):
             await publisher.publish(tick)
+            if tick.number % 100 == 0:
+                await asyncio.sleep(0)  # so that it leaves in several frames
         while (await anext(awake)).number != 999:
             pass
         books = {route.subscription: route for route in reader.ledger().routes}
