@@ -22,6 +22,10 @@ install: .venv/.dev ## Make .venv with everything to work on the project
 	@tools/make-venv dev
 	@touch .venv/.run $@
 
+.venv/.peers: requirements/peers.txt .venv/.dev
+	@tools/make-venv peers
+	@touch $@
+
 # monolith, bundled or distributed: in one process, in several, or in several through a broker.
 MODE ?= monolith
 .PHONY: demo
@@ -61,6 +65,12 @@ bench-smoke: .venv/.dev ## Run every benchmark once, for correctness
 	$(BIN)/python -m pytest benchmarks --benchmark-disable -q
 	$(BIN)/python -m benchmarks.catch_up --backlog 20000 --rate 2000 --seconds 1
 
+# The servers of redis and NATS come with tools/install-system-parts. A peer that is not there has a row that says so.
+.PHONY: bench-peers
+bench-peers: .venv/.peers ## The same messages through us and through others, side by side
+	$(BIN)/python -m benchmarks.peers --messages $(PEER_MESSAGES)
+PEER_MESSAGES ?= 200000
+
 # Twenty times as many simulated lives as `make test`; a failing one is printed with what repeats it.
 SEEDS ?= 3000
 .PHONY: simulate
@@ -71,6 +81,10 @@ simulate: .venv/.dev ## Search longer for faults in the delivery machines: make 
 chaos: .venv/.dev ## Kill real processes while a million messages pass: nothing may be lost
 	$(BIN)/python -m tests.chaos --messages $(MESSAGES)
 MESSAGES ?= 1000000
+
+.PHONY: memory
+memory: .venv/.dev ## Measure what a broker holds with 400 clients and 5,000 topics
+	MEMORY_MESSAGES=200000 $(BIN)/python -m pytest tests/integration/test_broker_memory.py -s -q
 
 .PHONY: wheel
 wheel: .venv/.dev ## Build the wheel

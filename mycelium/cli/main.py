@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from mycelium import __version__
+from mycelium.cli.bench import bench
 from mycelium.cli.broker import broker
 from mycelium.cli.check import check
 from mycelium.cli.demo import demo
@@ -26,6 +27,7 @@ app.command()(demo)
 app.command()(broker)
 app.command()(ledger)
 app.command()(check)
+app.command()(bench)
 app.add_typer(spec_app, name="spec")
 app.add_typer(journal_app, name="journal")
 
