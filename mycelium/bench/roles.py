@@ -33,9 +33,6 @@ from mycelium.transport.floor import RawEnd, RawProxy
 RUN = 1024
 """Messages that are published at a time, as a service does that has read a block or a batch."""
 
-TURN = 256
-"""One by one: after so many the rest of the process gets its turn, as in a service that reads while it writes."""
-
 Answer = dict[str, Any]
 
 
@@ -112,8 +109,6 @@ class TypedEnd:
         else:
             for n in range(count):
                 await publisher.publish(Sample(lane, n, n, n))
-                if not n % TURN:
-                    await asyncio.sleep(0)
         await publisher.flush()
         return {"started": started}
 

@@ -182,7 +182,14 @@ class LinkSink:
     def put(self, messages: list[Message], first: int, published: int) -> bool:
         """See :class:`~mycelium.transport.streams.Sink`."""
         gathered = self._messages
-        if self._waiting or len(gathered) >= MAX_GATHERED:
+        size = len(gathered)
+        if 0 < size < self._most and first == self._first + size:
+            # What most messages meet; none of those that wait, if there are any, follows on what is gathered.
+            gathered += messages
+            if size + len(messages) >= self._most and not self._link.is_full:
+                self._send_whole()
+            return True
+        if self._waiting or size >= MAX_GATHERED:
             return False
         if not gathered:
             self._first, self._published = first, published
@@ -192,7 +199,7 @@ class LinkSink:
                 self.flush()
             if gathered:
                 link.gather(self)
-        elif first != self._first + len(gathered):
+        elif first != self._first + size:
             return False  # a hole: what is gathered must leave before it, in a frame of its own
         else:
             gathered += messages

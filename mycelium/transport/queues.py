@@ -31,7 +31,7 @@ class BoundedQueue:
     """
 
     __slots__ = (
-        "_closed", "_ended", "_failure", "_getter", "_hand", "_hand_at", "_hand_run", "_room", "_waiting", "capacity",
+        "_closed", "_ended", "_failure", "_getter", "_hand", "_hand_at", "_hand_run", "_low", "_waiting", "capacity",
         "name", "runs", "size",
     )  # fmt: skip
     policy = QueuePolicy.BLOCK
@@ -47,9 +47,9 @@ class BoundedQueue:
         self._hand_run: Run | None = None
         self._hand_at = 0
         self._waiting: deque[Waiting] = deque()
-        # How much room must have come before messages that wait are let in: else a reader that takes one at a time
-        # would have them cut into runs of one.
-        self._room = max(1, capacity // 2)
+        # Down to which size messages that wait are not let in: else a reader that takes one at a time would have them
+        # cut into runs of one.
+        self._low = capacity - max(1, capacity // 2)
         self._getter: asyncio.Future[None] | None = None
         self._failure: Exception | None = None
         self._ended = False
@@ -115,8 +115,7 @@ class BoundedQueue:
             run: Run = self._waiting[0].messages
             room = self.capacity - self.size
             if run.left > room:
-                if room >= self._room:
-                    self._put_part(run)
+                self._put_part(run)
                 return
             self.runs.append(run)
             self.size += run.left
@@ -134,7 +133,7 @@ class BoundedQueue:
         self.size -= 1
         self._hand_run = run
         self._hand_at = at
-        if self._waiting:
+        if self._waiting and self.size <= self._low:
             self._admit()
         return run
 
