@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
+if os.environ.get("MYCELIUM_CODEC") == "python":
+    # As if it had been installed without a compiler: the import fails.
+    sys.modules["mycelium.core._codec"] = None  # type: ignore[assignment]
+
 import asyncio
 import inspect
 import threading

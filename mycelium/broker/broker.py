@@ -41,8 +41,8 @@ SYNC_SECONDS = 0.01
 """Between two looks whether a sync is due, while confirms wait for one. Chosen by us: the default of the interval."""
 
 CONFIRM_SECONDS = 0.001
-"""Between what a burst brings and its confirm. Chosen by us: a publisher that is woken for every burst takes the time of
-those who wait for the messages; its window holds 50 ms at full speed."""
+"""Between what a burst brings and its confirm. Chosen by us: a publisher that is woken for every burst takes the time
+of those who wait for the messages; its window holds 50 ms at full speed."""
 
 GO_BACK_NS = 100_000_000
 """The same question to a publisher is not asked again for so long: what it sends is under way."""

@@ -21,6 +21,9 @@ crc32        4      of all TLVs (zlib's CRC-32)
 A TLV is ``type u16, length u32, value``. The high bit of the type marks it as critical: an unknown
 critical TLV is refused, another unknown one skipped. Every length is checked against what is there
 before anything is taken from it.
+
+Frames with a payload and nothing else, which nearly all are, are built and parsed by ``_codec.c`` where that was
+compiled, with the same result; this file says what is wrong with a frame, and does everything where it was not.
 """
 
 from __future__ import annotations
@@ -51,10 +54,12 @@ DEFAULT_MAX_FRAME = 1 << 20
 
 _HEADER = struct.Struct("<2sBBHHQQQQII")
 _TLV = struct.Struct("<HI")
-# Header and the payload's TLV head in one call: nearly every frame has nothing else in its body.
-_HEADER_AND_PAYLOAD = struct.Struct("<2sBBHHQQQQIIHI")
+# Header and the payload's TLV head in one call: nearly every frame has nothing else in its body. Magic, version and
+# flags are one number.
+_HEADER_AND_PAYLOAD = struct.Struct("<IHHQQQQIIHI")
+_pack, _unpack = _HEADER_AND_PAYLOAD.pack, _HEADER_AND_PAYLOAD.unpack_from
+_HEAD = int.from_bytes(MAGIC + bytes((VERSION, 0)), "little")
 HEADER_BYTES = _HEADER.size
-_BODY_OFFSET_OF_PAYLOAD = _TLV.size
 
 
 class Envelope(msgspec.Struct, frozen=True, gc=False):
@@ -104,22 +109,21 @@ def encode_frame(envelope: Envelope, *, max_frame: int = DEFAULT_MAX_FRAME) -> b
     Raises:
         ContractError: a value does not fit its field, or the frame would be larger than ``max_frame``.
     """
-    payload = envelope.payload
+    payload, topic = envelope.payload, envelope.topic
     extras = _extra_tlvs(envelope)
-    body_length = _TLV.size + len(payload) + len(extras)
-    frame_length = len(envelope.topic) + 1 + HEADER_BYTES + body_length
+    body_length = 6 + len(payload) + len(extras)
+    frame_length = len(topic) + 1 + HEADER_BYTES + body_length
     if frame_length > max_frame:
         raise ContractError(
-            f"a frame of {envelope.count} message(s) on {envelope.topic} would have {frame_length} bytes, "
+            f"a frame of {envelope.count} message(s) on {topic} would have {frame_length} bytes, "
             f"at most {max_frame} are accepted; make the messages smaller or raise max_frame on both sides"
         )
-    payload_head = _TLV.pack(TLV_PAYLOAD, len(payload))
-    checksum = crc32(extras, crc32(payload, crc32(payload_head)))
+    checksum = crc32(payload, crc32(_TLV.pack(TLV_PAYLOAD, len(payload))))
+    if extras:
+        checksum = crc32(extras, checksum)
     try:
-        header = _HEADER.pack(
-            MAGIC,
-            VERSION,
-            0,
+        header = _pack(
+            _HEAD,
             envelope.type_id,
             envelope.count,
             envelope.source,
@@ -128,10 +132,12 @@ def encode_frame(envelope: Envelope, *, max_frame: int = DEFAULT_MAX_FRAME) -> b
             envelope.published,
             body_length,
             checksum,
+            TLV_PAYLOAD,
+            len(payload),
         )
     except struct.error as error:
-        raise ContractError(f"{envelope.topic}: {error} in {envelope!r}") from None
-    return b"".join((_topic_bytes(envelope.topic), header, payload_head, payload, extras))
+        raise ContractError(f"{topic}: {error} in {envelope!r}") from None
+    return _topic_bytes(topic) + header + payload + extras
 
 
 def _extra_tlvs(envelope: Envelope) -> bytes:
@@ -151,7 +157,28 @@ def _extra_tlvs(envelope: Envelope) -> bytes:
     return b"".join(_TLV.pack(kind, len(value)) + value for kind, value in pairs if value is not None)
 
 
-def decode_frame(frame: bytes, *, max_frame: int = DEFAULT_MAX_FRAME) -> Envelope:
+def _build_frame(
+    topic: str, type_id: int, count: int, source: int, epoch: int, sequence: int, published: int, payload: bytes, /
+) -> bytes:
+    """The bytes of a frame that holds a payload and nothing else: :func:`encode_frame` of an :class:`Envelope`.
+
+    Args:
+        topic: the stream's topic.
+        type_id: the contract of all messages.
+        count: how many messages.
+        source: hash of the publisher's name.
+        epoch: the publisher's incarnation.
+        sequence: of the first message.
+        published: ns since the Unix epoch, of the first message.
+        payload: the messages' bytes.
+
+    Raises:
+        ContractError: a value does not fit its field, or the frame would be larger than the default limit.
+    """
+    return encode_frame(Envelope(topic, type_id, count, source, epoch, sequence, published, payload))
+
+
+def _decode_frame(frame: bytes, *, max_frame: int = DEFAULT_MAX_FRAME) -> Envelope:
     """What a frame from outside says.
 
     Args:
@@ -161,35 +188,23 @@ def decode_frame(frame: bytes, *, max_frame: int = DEFAULT_MAX_FRAME) -> Envelop
     Raises:
         WireError: the bytes break the format; nothing else is ever raised.
     """
-    if len(frame) > max_frame:
-        raise WireError(f"frame of {len(frame)} bytes, at most {max_frame} are accepted")
+    size = len(frame)
     start = frame.find(b"\0", 0, MAX_TOPIC_BYTES + 1) + 1
-    if start == 0:
-        raise WireError(f"no topic terminator in the first {MAX_TOPIC_BYTES + 1} bytes")
     body = start + HEADER_BYTES
-    if len(frame) < body + _TLV.size:
-        raise WireError(
-            f"{len(frame) - start} bytes after the topic, a header and a TLV take {HEADER_BYTES + 6}", start
-        )
-    (
-        magic, version, flags, type_id, count, source, epoch, sequence, published, body_length, checksum, kind, length,
-    ) = _HEADER_AND_PAYLOAD.unpack_from(frame, start)  # fmt: skip
-    if magic != MAGIC:
-        raise WireError(f"magic {magic!r}, expected {MAGIC!r}", start)
-    if version != VERSION:
-        raise WireError(f"version {version}, this side reads {VERSION}", start + 2)
-    if flags:
-        raise WireError(f"flags {flags:#04x}, none is defined in version {VERSION}", start + 3)
-    if not type_id or not count or not sequence:
-        raise WireError(f"type_id {type_id}, count {count}, sequence {sequence}: each must be at least 1", start + 4)
-    if body_length != len(frame) - body:
-        raise WireError(f"body length {body_length}, but {len(frame) - body} bytes follow the header", start + 40)
+    if size > max_frame or not start or size < body + _TLV.size:
+        raise _no_header(frame, start, max_frame)
+    head, type_id, count, source, epoch, sequence, published, body_length, checksum, kind, length = _unpack(
+        frame, start
+    )
+    # One comparison for what is right in nearly every frame; what is wrong is found out afterwards.
+    if head != _HEAD or not type_id or not count or not sequence or body_length != size - body:
+        raise _bad_header(frame, start)
     body_bytes = frame[body:]
     if crc32(body_bytes) != checksum:
         raise WireError(f"crc32 {crc32(body_bytes):#010x} of the body, header says {checksum:#010x}", start + 44)
     topic = _topic_text(frame[: start - 1])
-    if kind == TLV_PAYLOAD and length == body_length - _TLV.size:
-        return Envelope(topic, type_id, count, source, epoch, sequence, published, body_bytes[_TLV.size :])
+    if kind == TLV_PAYLOAD and length == body_length - 6:
+        return Envelope(topic, type_id, count, source, epoch, sequence, published, body_bytes[6:])
     values = _read_tlvs(body_bytes, body)
     payload = values.get(TLV_PAYLOAD)
     if payload is None:
@@ -208,6 +223,32 @@ def decode_frame(frame: bytes, *, max_frame: int = DEFAULT_MAX_FRAME) -> Envelop
         values.get(TLV_FINGERPRINT),
         values.get(TLV_CAUSATION),
     )
+
+
+def _no_header(frame: bytes, start: int, max_frame: int) -> WireError:
+    """Why a frame is too large, or too small for a header behind the topic that ends before ``start``."""
+    if len(frame) > max_frame:
+        return WireError(f"frame of {len(frame)} bytes, at most {max_frame} are accepted")
+    if not start:
+        return WireError(f"no topic terminator in the first {MAX_TOPIC_BYTES + 1} bytes")
+    return WireError(
+        f"{len(frame) - start} bytes after the topic, a header and a TLV take {HEADER_BYTES + _TLV.size}", start
+    )
+
+
+def _bad_header(frame: bytes, start: int) -> WireError:
+    """What is wrong with the header at ``start``."""
+    magic, version, flags, type_id, count, _, _, sequence, _, body_length, _ = _HEADER.unpack_from(frame, start)
+    if magic != MAGIC:
+        return WireError(f"magic {magic!r}, expected {MAGIC!r}", start)
+    if version != VERSION:
+        return WireError(f"version {version}, this side reads {VERSION}", start + 2)
+    if flags:
+        return WireError(f"flags {flags:#04x}, none is defined in version {VERSION}", start + 3)
+    if not type_id or not count or not sequence:
+        return WireError(f"type_id {type_id}, count {count}, sequence {sequence}: each must be at least 1", start + 4)
+    follow = len(frame) - start - HEADER_BYTES
+    return WireError(f"body length {body_length}, but {follow} bytes follow the header", start + 40)
 
 
 _KNOWN = frozenset({TLV_PAYLOAD, TLV_TRACEPARENT, TLV_TRACESTATE, TLV_FINGERPRINT, TLV_CAUSATION})
@@ -246,3 +287,16 @@ def _topic_text(raw: bytes) -> str:
         return check_topic(raw.decode("ascii"))
     except (UnicodeDecodeError, TopicError) as error:
         raise WireError(f"topic: {error}") from None
+
+
+try:
+    from mycelium.core import _codec
+except ImportError:  # there was no compiler when it was installed
+    IS_COMPILED = False
+    build_frame, decode_frame = _build_frame, _decode_frame
+else:
+    IS_COMPILED = True
+    _codec.configure(
+        Envelope, _topic_text, _topic_bytes, _decode_frame, _build_frame, crc32, MAX_TOPIC_BYTES, DEFAULT_MAX_FRAME
+    )
+    build_frame, decode_frame = _codec.build_frame, _codec.decode_frame

@@ -136,11 +136,17 @@ class Inlet:
         stream = StreamKey(envelope.source, envelope.epoch, envelope.topic)
         if self.ended or self._excluded(stream):
             return
-        frame = Frame(stream, envelope.sequence, envelope.count, envelope)
         if self._live:
-            self._on_live(frame)
+            self._on_live(Frame(stream, envelope.sequence, envelope.count, envelope))
+        elif (
+            not self._pending
+            and not self._blocked
+            and self._until is None
+            and self.state.follows(stream, envelope.sequence, envelope.count)
+        ):
+            self._put(stream, envelope, envelope.sequence, envelope.sequence + envelope.count - 1)
         else:
-            self._act(self.state.live(frame))
+            self._act(self.state.live(Frame(stream, envelope.sequence, envelope.count, envelope)))
 
     def _on_live(self, frame: Frame) -> None:
         """Delivery class live: what comes late or is missing is counted, and nothing is asked for."""
@@ -241,7 +247,7 @@ class Inlet:
                 action = self._pending.popleft()
                 if isinstance(action, Expired):
                     self._expire(action)
-                elif not self._put(action):
+                elif not self._deliver(action):
                     return
             self._count_dropped_live()
             if not self.state.paused:
@@ -257,14 +263,14 @@ class Inlet:
             log.warning("no longer kept", topic=action.stream.topic, first=action.first, last=last)
             route.lose(Cause.EXPIRED, action.first, last)
 
-    def _put(self, action: Deliver) -> bool:
-        """Put a frame's messages into the queue; False if some wait for room there, and :meth:`_on_room` goes on."""
+    def _deliver(self, action: Deliver) -> bool:
         frame = action.frame
-        envelope: Envelope = frame.data
-        route = self._route(frame.stream)
         first, last = frame.sequence + action.skip, self._cut(frame.stream, frame.last)
-        if first > last:
-            return True
+        return first > last or self._put(frame.stream, frame.data, first, last)
+
+    def _put(self, stream: StreamKey, envelope: Envelope, first: int, last: int) -> bool:
+        """Put messages of a frame into the queue; False if some wait for room there, and :meth:`_on_room` goes on."""
+        route = self._route(stream)
         try:
             messages = self._decode(envelope, self.interest)
         except WireError as error:
@@ -272,7 +278,7 @@ class Inlet:
             route.lose(Cause.DECODE, first, last)
             return True
         if last - first + 1 < len(messages):
-            messages = messages[action.skip : last - frame.sequence + 1]
+            messages = messages[first - envelope.sequence : last - envelope.sequence + 1]
         route.given = last
         waiting = self.queue.offer(Run(messages, route, first, envelope.published))
         if waiting is None:

@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 
 from mycelium.core.delivery.frames import Frame, StreamKey
-from mycelium.core.envelope import Envelope, decode_frame, encode_frame, source_id
+from mycelium.core.envelope import Envelope, build_frame, decode_frame, source_id
 from mycelium.core.errors import ContractError, WireError
 from mycelium.core.ledger import Cause, Tally
 from mycelium.core.message import Message, PayloadCodec
@@ -284,17 +284,15 @@ class LinkSink:
         count = len(messages)
         try:
             payload = self._codec.encode(messages)
-            data = encode_frame(
-                Envelope(
-                    topic=stream.id.topic,
-                    type_id=stream.contract.type_id,
-                    count=count,
-                    source=self._key.source,
-                    epoch=stream.id.epoch,
-                    sequence=first,
-                    published=published,
-                    payload=payload,
-                )
+            data = build_frame(
+                stream.id.topic,
+                stream.contract.type_id,
+                count,
+                self._key.source,
+                stream.id.epoch,
+                first,
+                published,
+                payload,
             )
         except ContractError as error:
             if count > 1:

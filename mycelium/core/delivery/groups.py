@@ -217,11 +217,12 @@ class GroupState:
         return actions
 
     def _even_out(self, now: int) -> list[GroupAction]:
-        """A stream is over, and does not count any more: whoever has fewest now may have some of the others."""
-        able = [name for name, member in self._members.items() if not member.is_stalled]
-        if len(able) < 2:
+        """Whoever has fewest may have some of the others' streams: one is over and does not count any more, or members
+        came and recovered while streams were on their way."""
+        able = {name: member.load for name, member in self._members.items() if not member.is_stalled}
+        if not able or max(able.values()) - min(able.values()) < 2:
             return []
-        return self._share_with(min(able, key=lambda name: self._members[name].load), now)
+        return self._share_with(min(able, key=able.__getitem__), now)
 
     # --- streams -----------------------------------------------------------------------------
 
@@ -390,7 +391,7 @@ class GroupState:
             if member.owes and now - member.told_ns >= RETRY_NS:
                 member.told_ns = now
                 actions += [Take(name, key, generation) for key, generation in member.owes.items()]
-        return actions
+        return actions or self._even_out(now)
 
     def _look(self, key: StreamKey, stream: _Stream, name: MemberId, now: int) -> list[GroupAction]:
         holder = self._members[name]

@@ -139,6 +139,18 @@ class ReaderState:
         stream = self._streams[key] = _Stream(1, 0)
         return stream
 
+    def follows(self, key: StreamKey, sequence: int, count: int) -> bool:
+        """Whether a live frame is to be handed over at once, whole, and nothing else is to be done; then it is taken.
+
+        What holds of nearly every frame, without what :meth:`live` makes for the others.
+        """
+        stream = self._streams.get(key)
+        if stream is None or stream.expected != sequence or stream.reaches >= sequence or stream.aside or self.paused:
+            return False
+        stream.reaches = last = sequence + count - 1
+        stream.expected = last + 1
+        return True
+
     def live(self, frame: Frame) -> list[Action]:
         """A frame has come by itself."""
         if not self.joined:

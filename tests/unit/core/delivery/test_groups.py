@@ -138,6 +138,10 @@ def test_a_stream_alone_that_does_not_move_goes_alone() -> None:
         report(state, key, done(1, 2), SECOND)
     taken = state.pass_time(PATIENCE)
     assert [(type(action), action.stream) for action in taken] == [(Take, a[0]), (Give, a[0])]
+    # It gets on with its other stream, so that it may have one of the three that the other member has now.
+    (asked,) = state.pass_time(PATIENCE + 1)
+    assert isinstance(asked, Take)
+    assert asked.member == B
 
 
 def test_without_another_member_a_stream_stays() -> None:
