@@ -33,6 +33,7 @@ BURST = 256
 # As plain numbers: with pyzmq's flags each "and" makes an enum, for more than receiving a frame takes.
 _DONTWAIT, _EVENTS = int(zmq.DONTWAIT), int(zmq.EVENTS)
 _POLLIN, _POLLOUT = int(zmq.POLLIN), int(zmq.POLLOUT)
+_MORE = int(zmq.DONTWAIT) | int(zmq.SNDMORE)
 
 MAX_MESSAGE = 2 << 20
 """Bytes of one message, above which libzmq closes the connection: the largest frame, and what is around it."""
@@ -256,7 +257,8 @@ class Port:
     def send_to(self, peer: bytes, data: bytes) -> bool:
         """Hand a message for one peer of a ROUTER to libzmq; False if the peer is gone or has no room."""
         try:
-            self._socket.send_multipart((peer, data), _DONTWAIT)
+            self._socket.send(peer, _MORE)
+            self._socket.send(data, _DONTWAIT)
         except zmq.ZMQError as error:
             if error.errno in (zmq.EHOSTUNREACH, zmq.EAGAIN):
                 return False

@@ -19,6 +19,7 @@ class Socket:
 
     def __init__(self) -> None:
         self.room = 0
+        self.load = 0
         self.gathered: set[LinkSink] = set()
         self.sent: list[tuple[int, int]] = []
 
@@ -34,6 +35,9 @@ class Socket:
     @property
     def is_full(self) -> bool:
         return not self.room
+
+    def relieve(self) -> None:
+        """See :meth:`gather`."""
 
     def gather(self, sink: LinkSink) -> None:
         """The test flushes by itself."""

@@ -17,7 +17,7 @@ from mycelium.core.message import Message
 from mycelium.testing.conformance import Tick, stands_still, ticks
 from mycelium.testing.paths import OtherThread
 from mycelium.transport.exchange import Network
-from mycelium.transport.links import MAX_COALESCED, Inbound
+from mycelium.transport.links import MAX_COALESCED, MAX_LOAD, Inbound
 from mycelium.transport.sockets import FrameReceiver, shared_context
 
 
@@ -129,6 +129,30 @@ async def test_messages_of_one_turn_leave_together() -> None:
             await other.call(lambda _bus: subscriber.aclose())
     # The first leaves at once, the rest of the turn in as few frames as may be.
     assert len(frames) == 3
+
+
+async def test_many_streams_together_gather_no_more_than_one_may() -> None:
+    """A publisher that never has to wait ends no turn of the event loop."""
+    lanes = [f"lane-{number}" for number in range(3_000)]
+    messages = [Tick(lane, number) for number in range(20) for lane in lanes]
+    async with threads() as (network, writer, other), writer.publisher(Tick) as publisher:
+        subscriber = await attached(other, Tick)
+        await publisher.publish(messages[0])
+        (link,) = writer._opened()._links.values()
+        loads = []
+
+        async def publish() -> None:
+            for message in messages[1:]:
+                await publisher.publish(message)
+                loads.append(link.load)
+
+        _, got = await asyncio.gather(publish(), next_of(other, subscriber, len(messages)))
+        assert max(loads) <= MAX_LOAD
+        assert link.load == 0
+        for lane in lanes[::500]:
+            assert [tick.number for tick in got if tick.lane == lane] == list(range(20))
+        assert network.ledger().balanced
+        await other.call(lambda _bus: subscriber.aclose())
 
 
 async def test_publish_nowait_tells_that_a_link_is_full() -> None:
