@@ -9,16 +9,16 @@ TEST_WORKERS ?= 2
 
 .PHONY: help
 help: ## Show the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 15
 
 .PHONY: install
 install: .venv/.dev ## Make .venv with everything to work on the project
 
-.venv/.run: requirements/run.txt tools/make-venv
+.venv/.run: requirements/run.txt tools/make-venv tools/build_codec.py mycelium/core/_codec.c
 	@tools/make-venv run
 	@touch $@
 
-.venv/.dev: requirements/dev.txt requirements/run.txt tools/make-venv
+.venv/.dev: requirements/dev.txt requirements/run.txt tools/make-venv tools/build_codec.py mycelium/core/_codec.c
 	@tools/make-venv dev
 	@touch .venv/.run $@
 
@@ -36,6 +36,7 @@ demo: .venv/.run ## Run the whole system on a recorded capture; report in build/
 .PHONY: test
 test: .venv/.dev ## Run all tests with coverage
 	$(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --cov --cov-report=term
+	MYCELIUM_CODEC=python $(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) -q tests/unit/core tests/conformance
 
 .PHONY: lint
 lint: .venv/.dev ## Style and import contracts
@@ -64,6 +65,17 @@ bench: .venv/.dev ## Measure the hot paths, and a late reader that catches up
 bench-smoke: .venv/.dev ## Run every benchmark once, for correctness
 	$(BIN)/python -m pytest benchmarks --benchmark-disable -q
 	$(BIN)/python -m benchmarks.catch_up --backlog 20000 --rate 2000 --seconds 1
+	$(BIN)/python -m benchmarks.scaling --tiny
+	$(BIN)/python -m benchmarks.regression --only-show --rounds 1 --seconds 0.02
+
+.PHONY: bench-check
+bench-check: .venv/.dev ## Compare with raw ZeroMQ, and fail if something has become slower
+	$(BIN)/python -m benchmarks.regression
+
+.PHONY: bench-scaling
+bench-scaling: .venv/.dev ## More readers, publishers, topics, messages and load; page in build/scaling.html
+	@mkdir -p build
+	$(BIN)/python -m benchmarks.scaling --rounds 3 --json build/scaling.json --plot build/scaling.html
 
 # The servers of redis and NATS come with tools/install-system-parts. A peer that is not there has a row that says so.
 .PHONY: bench-peers
@@ -92,7 +104,7 @@ wheel: .venv/.dev ## Build the wheel
 	$(BIN)/python -m hatchling build -t wheel -d build/dist
 
 .PHONY: ci
-ci: lint types spec bench-smoke demo test ## Everything that CI runs
+ci: lint types spec bench-smoke bench-check demo test ## Everything that CI runs
 
 .PHONY: clean
 clean: ## Remove .venv and everything that was built

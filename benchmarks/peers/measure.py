@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.lineup import Peer
+from mycelium.bench.machine import cpu_seconds
 from mycelium.bench.processes import RoleError, RoleProcess, RoleProcesses
 
 WARM_UP = 2_000
@@ -106,14 +106,3 @@ def _pass(publisher: RoleProcess, reader: RoleProcess, numbers: range) -> tuple[
     reader.ask(f"expect {numbers.start} {len(numbers)}")
     first = float(publisher.ask(f"publish {numbers.start} {len(numbers)}", seconds=PATIENCE)["first"])
     return first, reader.ask(f"result {IDLE_SECONDS}", seconds=PATIENCE)
-
-
-def cpu_seconds(pids: tuple[int, ...]) -> float:
-    """What these processes have used so far, from ``/proc``: user and system time."""
-    return sum(_cpu_ticks(pid) for pid in pids) / os.sysconf("SC_CLK_TCK")
-
-
-def _cpu_ticks(pid: int) -> int:
-    # The name, in parentheses, may have spaces; what follows it does not.
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return int(fields[11]) + int(fields[12])

@@ -17,6 +17,7 @@ import msgspec
 from mycelium.bench.processes import RoleProcess, RoleProcesses
 from mycelium.bench.roles import ProxySettings, RawSettings, TypedSettings
 from mycelium.bench.workplace import ENDS, free_ports, ipc_store, own_environment, tcp, write_system
+from mycelium.transport.addresses import StoreAddress
 
 
 class Key(enum.StrEnum):
@@ -82,10 +83,47 @@ def _all_ready(*processes: RoleProcess) -> None:
         process.wait_ready()
 
 
-def _open_raw_proxy(processes: RoleProcesses, _directory: Path) -> Ends:
+def start_proxy(processes: RoleProcesses) -> tuple[RoleProcess, str, str]:
+    """Start a proxy of ZeroMQ's: its process, where one sends to it, and where one receives from it.
+
+    Raises:
+        RoleError: it failed.
+    """
     front, back = map(tcp, free_ports(2))
     proxy = processes.add(_role("proxy", "proxy", ProxySettings(front, back), end_signal=signal.SIGTERM))
     proxy.wait_ready()
+    return proxy, front, back
+
+
+def start_broker(
+    processes: RoleProcesses, directory: Path, *, journal_bytes: int | None = None
+) -> tuple[RoleProcess, StoreAddress]:
+    """Start a broker with its files in a directory: its process, and where it is.
+
+    Args:
+        processes: that end with it.
+        directory: an empty one.
+        journal_bytes: how much it keeps; by default as much as any broker.
+
+    Raises:
+        RoleError: it failed.
+    """
+    topology, address = write_system(directory, journal_bytes=journal_bytes)
+    broker = processes.add(
+        RoleProcess(
+            (sys.executable, "-m", "mycelium", "broker", "--config", topology),
+            name="broker",
+            ready_in="stderr",
+            end_signal=signal.SIGTERM,
+            environment=own_environment(),
+        )
+    )
+    broker.wait_ready()
+    return broker, address
+
+
+def _open_raw_proxy(processes: RoleProcesses, _directory: Path) -> Ends:
+    _, front, back = start_proxy(processes)
     near, far = (
         processes.add(_role(name, "raw", RawSettings(name, peer, front, back, binds=False)))
         for name, peer in (ENDS, ENDS[::-1])
@@ -123,17 +161,7 @@ def _open_ipc(processes: RoleProcesses, directory: Path) -> Ends:
 
 
 def _open_tcp(processes: RoleProcesses, directory: Path, *, coalesce: bool = True) -> Ends:
-    topology, address = write_system(directory)
-    broker = processes.add(
-        RoleProcess(
-            (sys.executable, "-m", "mycelium", "broker", "--config", topology),
-            name="broker",
-            ready_in="stderr",
-            end_signal=signal.SIGTERM,
-            environment=own_environment(),
-        )
-    )
-    broker.wait_ready()
+    broker, address = start_broker(processes, directory)
     near, far = (
         processes.add(_role(end, "typed", TypedSettings(end, lane, 1 - lane, stores=(address,), coalesce=coalesce)))
         for lane, end in enumerate(ENDS)

@@ -42,18 +42,19 @@ publish_port = {publish}
 frames_port = {frames}
 control_port = {control}
 durability = "process"
-
+{more}
 [[bundles]]
 name = "ends"
 services = [{services}]
 """
 
 
-def write_system(directory: Path) -> tuple[Path, StoreAddress]:
+def write_system(directory: Path, *, journal_bytes: int | None = None) -> tuple[Path, StoreAddress]:
     """Write a topology with a broker, and its ``system.yaml``.
 
     Args:
         directory: where to.
+        journal_bytes: how much the broker keeps; by default as much as any broker.
 
     Returns:
         The topology's path, and where the broker will be.
@@ -72,6 +73,7 @@ def write_system(directory: Path) -> tuple[Path, StoreAddress]:
             publish=publish,
             frames=frames,
             control=control,
+            more="" if journal_bytes is None else f"journal_bytes = {journal_bytes}\n",
             services=", ".join(f'"{end}"' for end in ENDS),
         ),
         encoding="utf-8",

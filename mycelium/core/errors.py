@@ -12,6 +12,7 @@
     ├── WireError             bytes from outside break the format: counted, skipped, never fatal
     ├── ServiceError          a service failed in a step of its life
     ├── JournalError          what is stored cannot be written or trusted (mycelium.journal.errors)
+    ├── RoleError, LossError  a measurement failed, or messages were lost in one (mycelium.bench)
     ├── PathError             a transport failed: address in use, peer gone, time over
     └── ConfigError           a file that a person wrote is wrong: file, key, value, what is accepted
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import time
 
-from mycelium.bench.machine import cpu_model, resident_kib, resident_mib, this_machine
+import pytest
+
+from mycelium.bench.machine import cpu_model, cpu_seconds, cpu_ticks, resident_kib, resident_mib, this_machine
 
 SMAPS = """\
 7f00-7f10 r--s 00000000 fe:01 1234 /tmp/my-x/state/journal-broker/data.mdb
@@ -31,6 +34,17 @@ def test_a_process_holds_something() -> None:
 
 def test_a_process_that_is_not_there() -> None:
     assert resident_mib(2**30, "data.mdb") is None
+
+
+def test_what_a_process_has_used() -> None:
+    assert cpu_ticks("12 (a name) with) R 1 12 12 0 -1 4194560 90 0 0 0 250 17 0 0 20 0 1 0 100") == 267
+    before = cpu_seconds([os.getpid()])
+    until = time.process_time() + 0.05
+    while time.process_time() < until:
+        pass
+    assert cpu_seconds([os.getpid(), os.getpid()]) - 2 * before >= 0.04
+    with pytest.raises(OSError, match="stat"):
+        cpu_seconds([2**30])
 
 
 def test_the_model_of_the_processor() -> None:

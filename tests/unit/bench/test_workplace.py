@@ -27,6 +27,13 @@ def test_the_topology_has_the_broker(tmp_path: Path) -> None:
     assert topology.values.placed == ENDS
 
 
+def test_the_broker_keeps_as_much_as_it_is_told(tmp_path: Path) -> None:
+    path, _ = write_system(tmp_path, journal_bytes=64 << 20)
+    broker = load_topology(path).values.broker
+    assert broker is not None
+    assert broker.journal_bytes == 64 << 20
+
+
 def test_the_spec_says_what_the_message_is(tmp_path: Path) -> None:
     path, _ = write_system(tmp_path)
     spec, contract = load_spec(load_topology(path).spec_path), contract_of(Sample)
