@@ -37,6 +37,12 @@ class StoredRoute(Route):
         self.losses.append((last, cause, last - first + 1))
         self.given = last
 
+    def has_moved(self, oldest: Run | None, in_hand: int) -> bool:
+        """Whether :meth:`done_with` may differ from the account that was reported last. There may be thousands."""
+        cursor = self.given if oldest is None else oldest.next - 1
+        account = self.account
+        return cursor != account.cursor or self.delivered - in_hand != account.delivered
+
     def done_with(self, oldest: Run | None, in_hand: int) -> Account:
         """How far the reader is.
 
