@@ -12,7 +12,7 @@ import pytest
 
 from mycelium import Message
 from mycelium.bench.messages import Sample
-from mycelium.core.envelope import Envelope, decode_frame, encode_frame
+from mycelium.core.envelope import build_frame, decode_frame
 from mycelium.core.message import PayloadCodec
 
 FRAMES = 2_000
@@ -49,7 +49,7 @@ kinds = pytest.mark.parametrize("make", [pytest.param(make, id=name) for name, m
 
 def build(codec: PayloadCodec[Any], messages: Sequence[Message]) -> bytes:
     payload = codec.encode(messages)
-    return encode_frame(Envelope("bench.x", 1, len(messages), 7, 8, 1, 9, payload))
+    return build_frame("bench.x", 1, len(messages), 7, 8, 1, 9, payload)
 
 
 def parse(codec: PayloadCodec[Any], frame: bytes) -> list[Any]:

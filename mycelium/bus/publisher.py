@@ -77,10 +77,9 @@ class Publisher(Generic[M]):
             stream.unread += 1
             return
         published = self._time_ns()
-        messages: list[Any] = [message]
         for sink in sinks:
-            if not sink.put(messages, sequence, published):
-                await _put_rest(sinks[sinks.index(sink) :], messages, sequence, published)
+            if not sink.put_one(message, sequence, published):
+                await _put_rest(sinks[sinks.index(sink) :], [message], sequence, published)
                 return
 
     async def publish_many(self, messages: Iterable[M]) -> None:

@@ -162,7 +162,7 @@ class Subscriber(Generic[M]):
         run = self._queue.take()
         run.route.delivered += 1
         at = run.at - 1
-        return Item(run.messages[at], run.route, run.first + at, run.published)
+        return Item(run.messages[at], run.route, run.first + at, run.published_at(at))
 
     def receive_nowait(self) -> M:
         """The next message, without waiting.
@@ -227,8 +227,8 @@ def _delivery(item: Item) -> Delivery[Any]:
 
 
 def _deliveries(run: Run) -> list[Delivery[Any]]:
-    stream, published = run.route.stream.id, run.published
+    stream = run.route.stream.id
     return [
-        Delivery(message, stream.source_name, stream.epoch, stream.topic, sequence, published)
-        for sequence, message in enumerate(run.messages[run.at :], run.next)
+        Delivery(message, stream.source_name, stream.epoch, stream.topic, run.first + at, run.published_at(at))
+        for at, message in enumerate(run.messages[run.at :], run.at)
     ]

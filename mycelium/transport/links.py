@@ -215,6 +215,17 @@ class LinkSink:
             link.relieve()
         return True
 
+    def put_one(self, message: Message, sequence: int, published: int) -> bool:
+        """See :class:`~mycelium.transport.streams.Sink`."""
+        gathered, link = self._messages, self._link
+        size = len(gathered)
+        # What most messages meet that are published one by one: others are gathered, and it follows on them.
+        if 0 < size < self._most - 1 and sequence == self._first + size and link.load < MAX_LOAD - 1:
+            gathered.append(message)
+            link.load += 1
+            return True
+        return self.put([message], sequence, published)
+
     @property
     def gathered(self) -> int:
         """Messages that have not left, those that wait for room among them."""
@@ -333,6 +344,10 @@ class StrictSink(LinkSink):
         if self._waiting or len(messages) > 1:
             return False
         return not self._send(messages, first, published)
+
+    def put_one(self, message: Message, sequence: int, published: int) -> bool:
+        """See :class:`~mycelium.transport.streams.Sink`."""
+        return self.put([message], sequence, published)
 
     def would_wait(self) -> bool:
         """See :class:`~mycelium.transport.streams.Sink`."""

@@ -12,11 +12,15 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import Container, Iterator, Sequence
+from typing import Any
 
 from mycelium.core.errors import QueueFullError
 from mycelium.core.ledger import Cause
 from mycelium.core.policy import QueuePolicy
 from mycelium.transport.streams import Route, Run, Waiting
+
+MAX_JOINED = 256
+"""Messages in a run that came one by one. Chosen by us: what was taken from a run is let go of when all of it was."""
 
 DEFAULT_CAPACITY = 1024
 """Messages. Chosen by us: a few milliseconds of work for a fast handler, a few MB of market events at most."""
@@ -67,6 +71,20 @@ class BoundedQueue:
         if self._getter is not None:
             self._wake()
         return True
+
+    def put_one(self, message: Any, route: Route, sequence: int, published: int) -> bool:
+        """:meth:`put` for one message. It joins the run before it, so that nothing is made for it alone."""
+        if self.size >= self.capacity or self._waiting or self._closed:
+            return self._overflow(Run([message], route, sequence, published))
+        if self.runs:
+            last = self.runs[-1]
+            times, count = last.times, len(last.messages)
+            if times is not None and last.route is route and last.first + count == sequence and count < MAX_JOINED:
+                last.messages.append(message)
+                times.append(published)
+                self.size += 1
+                return True
+        return self.put(Run([message], route, sequence, published, 0, [published]))
 
     def _overflow(self, run: Run) -> bool:
         """There is no room for all of it, or the queue is closed. True when the run has been dealt with."""
@@ -318,6 +336,10 @@ class ErrorQueue(BoundedQueue):
             return self._drop(run)
         return super().put(run)
 
+    def put_one(self, message: Any, route: Route, sequence: int, published: int) -> bool:
+        """See :meth:`put`."""
+        return self.put(Run([message], route, sequence, published))
+
     def _overflow_open(self, run: Run) -> bool:
         self._put_part(run)
         return self._drop(run)
@@ -368,6 +390,10 @@ class LatestQueue(BoundedQueue):
         self.size += 1
         self._wake()
         return True
+
+    def put_one(self, message: Any, route: Route, sequence: int, published: int) -> bool:
+        """See :meth:`put`."""
+        return self.put(Run([message], route, sequence, published))
 
     def take(self) -> Run:
         """The newest message of the topic that has waited longest."""

@@ -41,11 +41,11 @@ class StreamId:
     topic: str
 
 
-class Run(msgspec.Struct, gc=False):
+class Run:
     """Messages of one stream that follow one another, on their way to one reader.
 
     What a frame brings, or a publisher hands over at once, goes through queues as it is, so that its cost is paid
-    once and not for each message. A struct outside the garbage collector's sight: one is made per delivery.
+    once and not for each message. A plain class: its position moves with every message that is taken.
 
     Args:
         messages: the objects themselves; other readers may hold the same list.
@@ -53,13 +53,26 @@ class Run(msgspec.Struct, gc=False):
         first: number of ``messages[0]`` in the stream.
         published: ns since the Unix epoch, of the first one.
         at: how many of them have been taken.
+        times: when each was published, where they came one by one. More may be appended to such a run.
     """
 
-    messages: list[Any]
-    route: Route
-    first: int
-    published: int
-    at: int = 0
+    __slots__ = ("at", "first", "messages", "published", "route", "times")
+
+    def __init__(
+        self,
+        messages: list[Any],
+        route: Route,
+        first: int,
+        published: int,
+        at: int = 0,
+        times: list[int] | None = None,
+    ) -> None:
+        self.messages = messages
+        self.route = route
+        self.first = first
+        self.published = published
+        self.at = at
+        self.times = times
 
     @property
     def left(self) -> int:
@@ -73,10 +86,16 @@ class Run(msgspec.Struct, gc=False):
 
     def split(self, most: int) -> Run:
         """Take up to ``most`` messages, as a run of their own."""
-        at = self.at
+        at, times = self.at, self.times
         part = Run(self.messages[at : at + most], self.route, self.first + at, self.published)
+        if times is not None:
+            part.times = times[at : at + most]
         self.at = at + len(part.messages)
         return part
+
+    def published_at(self, position: int) -> int:
+        """When the message at a position was published, ns since the Unix epoch; within a frame, when its first was."""
+        return self.published if self.times is None else self.times[position]
 
 
 class Item(msgspec.Struct, frozen=True, gc=False):
@@ -129,6 +148,10 @@ class Sink(Protocol):
 
     def put(self, messages: list[Any], first: int, published: int) -> bool:
         """Take all of the messages or deal with them by policy; False if they must be :meth:`offered <offer>`."""
+        ...
+
+    def put_one(self, message: Any, sequence: int, published: int) -> bool:
+        """:meth:`put` for one message."""
         ...
 
     def would_wait(self) -> bool:
@@ -194,6 +217,10 @@ class Route:
         """See :class:`Sink`."""
         return self.queue.put(Run(messages, self, first, published))
 
+    def put_one(self, message: Any, sequence: int, published: int) -> bool:
+        """See :class:`Sink`."""
+        return self.queue.put_one(message, self, sequence, published)
+
     def would_wait(self) -> bool:
         """See :class:`Sink`."""
         return self.queue.would_wait()
@@ -245,6 +272,10 @@ class DeliveryQueue(Protocol):
 
     def put(self, run: Run) -> bool:
         """Take all of the run or deal with it by policy; False if the publisher must wait."""
+        ...
+
+    def put_one(self, message: Any, route: Route, sequence: int, published: int) -> bool:
+        """:meth:`put` for one message."""
         ...
 
     def would_wait(self) -> bool:
