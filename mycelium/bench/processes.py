@@ -45,9 +45,9 @@ class RoleError(MyceliumError):
 
     def __init__(self, role: str, reason: str, said: Sequence[str] = ()) -> None:
         super().__init__("\n".join((f"{role} {reason}", *(f"  {line}" for line in said))))
-        self.role = role
-        self.reason = reason
-        self.said = tuple(said)
+        self.role: str = role
+        self.reason: str = reason
+        self.said: tuple[str, ...] = tuple(said)
 
 
 class RoleProcess:

@@ -30,7 +30,9 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Callable
 from functools import lru_cache
+from typing import Protocol
 from zlib import crc32
 
 import msgspec
@@ -289,11 +291,23 @@ def _topic_text(raw: bytes) -> str:
         raise WireError(f"topic: {error}") from None
 
 
+class DecodeFrame(Protocol):
+    """What :data:`decode_frame` is."""
+
+    def __call__(self, frame: bytes, *, max_frame: int = DEFAULT_MAX_FRAME) -> Envelope:
+        """What a frame from outside says."""
+        ...
+
+
+build_frame: Callable[[str, int, int, int, int, int, int, bytes], bytes] = _build_frame
+decode_frame: DecodeFrame = _decode_frame
+IS_COMPILED: bool = False
+"""Whether both are compiled."""
+
 try:
     from mycelium.core import _codec
-except ImportError:  # there was no compiler when it was installed
-    IS_COMPILED = False
-    build_frame, decode_frame = _build_frame, _decode_frame
+except ImportError:
+    pass  # there was no compiler when it was installed
 else:
     IS_COMPILED = True
     _codec.configure(

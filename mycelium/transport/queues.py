@@ -107,6 +107,9 @@ class BoundedQueue:
             self.runs.append(part)
             self._wake()
 
+    def _grow(self, by: int) -> None:
+        self.size += by
+
     def would_wait(self) -> bool:
         """Whether a put of one message would have to wait now."""
         is_full = self.size >= self.capacity or bool(self._waiting)
@@ -291,13 +294,13 @@ class DropOldestQueue(BoundedQueue):
     def _overflow_open(self, run: Run) -> bool:
         excess = self.size + run.left - self.capacity
         self.runs.append(run)
-        self.size += run.left
+        self._grow(run.left)
         while excess:
             oldest = self.runs[0]
             dropped = min(excess, oldest.left)
             oldest.at += dropped
             oldest.route.dropped.add(Cause.QUEUE + self.policy, dropped)
-            self.size -= dropped
+            self._grow(-dropped)
             excess -= dropped
             if not oldest.left:
                 self.runs.popleft()
@@ -387,7 +390,7 @@ class LatestQueue(BoundedQueue):
             replaced.route.dropped.add(Cause.QUEUE + self.policy)
             return True
         self.runs.append(run)
-        self.size += 1
+        self._grow(1)
         self._wake()
         return True
 
@@ -398,7 +401,7 @@ class LatestQueue(BoundedQueue):
     def take(self) -> Run:
         """The newest message of the topic that has waited longest."""
         run = self._newest.pop(self.runs.popleft().route.stream.id.topic)
-        self.size -= 1
+        self._grow(-1)
         self.keep_in_hand((Run(run.messages, run.route, run.first, run.published),))
         run.at = 1
         return run

@@ -67,12 +67,12 @@ class Run:
         at: int = 0,
         times: list[int] | None = None,
     ) -> None:
-        self.messages = messages
-        self.route = route
-        self.first = first
-        self.published = published
-        self.at = at
-        self.times = times
+        self.messages: list[Any] = messages
+        self.route: Route = route
+        self.first: int = first
+        self.published: int = published
+        self.at: int = at
+        self.times: list[int] | None = times
 
     @property
     def left(self) -> int:
