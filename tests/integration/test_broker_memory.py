@@ -87,11 +87,11 @@ def test_a_reader_that_is_stopped(started: Processes) -> None:
     reader.ask("read 1000")
     before = megabytes(broker)
     reader.send(signal.SIGSTOP)
-    publisher.tell("each 1001 200000 200")
+    publisher.tell("each 1001 100000 200")
     publisher.wait_for("done", seconds=120)
     publisher.ask("flush")
     assert megabytes(broker) - before < 20
     reader.send(signal.SIGCONT)
-    reader.tell("read 200000")
+    reader.tell("read 100000")
     assert reader.wait_for("done", seconds=120) == "done 0\n"
     assert megabytes(broker) - before < 20
