@@ -14,46 +14,14 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from pathlib import Path
 
 from benchmarks.peers.message import BATCH, Four, four
 from benchmarks.peers.roles import Tally, serve_publishing_async
 from mycelium import Bus, Fabric, Network, StoreAddress
 from mycelium.observe.logs import LogFormat, configure_logging
-from mycelium.testing.paths import free_ports
 
 TURN = 256
 """Messages published one by one between two turns of the event loop."""
-
-SPEC = """system: bench
-contracts:
-  Four:
-    class: benchmarks.peers.message:Four
-    type_id: 900
-    topic: bench.{lane}
-    fields: {lane: int, number: int, low: int, high: int}
-services:
-  bench:
-    class: benchmarks.peers.message:Four
-    publishes: [Four]
-    subscribes: []
-    restart: never
-    depends_on: []
-"""
-
-
-def configure(directory: Path) -> tuple[Path, StoreAddress]:
-    """A topology with a broker on free ports, and where that will be."""
-    frames, control, publish = free_ports(3)
-    config = directory / "distributed.toml"
-    (directory / "system.yaml").write_text(SPEC)
-    config.write_text(
-        '[deployment]\nmode = "distributed"\nstate_dir = "state"\n'
-        f"[broker]\nframes_port = {frames}\ncontrol_port = {control}\npublish_port = {publish}\n"
-        '[[bundles]]\nname = "all"\nservices = ["bench"]\n'
-    )
-    host = "tcp://127.0.0.1"
-    return config, StoreAddress("broker", f"{host}:{frames}", f"{host}:{control}", f"{host}:{publish}")
 
 
 def _network(frames: str, control: str, publish: str) -> Network:

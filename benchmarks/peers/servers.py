@@ -16,9 +16,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.peers.mycelium_peer import configure
+from benchmarks.peers.message import Four
 from mycelium.bench.processes import RoleError, RoleProcess
-from mycelium.testing.paths import free_ports
+from mycelium.bench.workplace import write_system
+from mycelium.transport.ports import free_ports
 
 PATIENCE = 10.0
 """Seconds that a server may take to accept a connection."""
@@ -114,7 +115,7 @@ def zenoh_direct(_directory: Path) -> Iterator[Middle]:
 @contextlib.contextmanager
 def mycelium_broker(directory: Path) -> Iterator[Middle]:
     """Our broker, with its journal."""
-    config, address = configure(directory)
+    config, address = write_system(directory, Four)
     assert address.publish is not None
     arguments = ("broker", "--config", config)
     with RoleProcess.python("mycelium", *arguments, name="broker", ready_in="stderr", end_signal=signal.SIGTERM) as it:

@@ -16,8 +16,9 @@ import msgspec
 
 from mycelium.bench.processes import RoleProcess, RoleProcesses
 from mycelium.bench.roles import ProxySettings, RawSettings, TypedSettings
-from mycelium.bench.workplace import ENDS, free_ports, ipc_store, own_environment, tcp, write_system
+from mycelium.bench.workplace import ENDS, ipc_store, own_environment, tcp, write_system
 from mycelium.transport.addresses import StoreAddress
+from mycelium.transport.ports import free_ports
 
 
 class Key(enum.StrEnum):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 
 from mycelium.bench.messages import Sample
-from mycelium.core.message import contract_of
+from mycelium.core.message import Message, contract_of
 from mycelium.topology.model import ENVIRONMENT_PREFIX
 from mycelium.transport.addresses import StoreAddress
+from mycelium.transport.ports import free_ports
 
 ENDS = ("near", "far")
 """The processes that publish and read, by their lane."""
@@ -49,18 +49,21 @@ services = [{services}]
 """
 
 
-def write_system(directory: Path, *, journal_bytes: int | None = None) -> tuple[Path, StoreAddress]:
+def write_system(
+    directory: Path, message_type: type[Message] = Sample, *, journal_bytes: int | None = None
+) -> tuple[Path, StoreAddress]:
     """Write a topology with a broker, and its ``system.yaml``.
 
     Args:
         directory: where to.
+        message_type: what may be published.
         journal_bytes: how much the broker keeps; by default as much as any broker.
 
     Returns:
         The topology's path, and where the broker will be.
     """
-    contract = contract_of(Sample)
-    names = {"name": contract.name, "module": Sample.__module__}
+    contract = contract_of(message_type)
+    names = {"name": contract.name, "module": message_type.__module__}
     fields = "{" + ", ".join(f"{field.name}: {field}" for field in contract.fields) + "}"
     spec = _SPEC.format(**names, type_id=contract.type_id, topic=contract.topic.text, fields=fields)
     services = "".join(_SERVICE.format(**names, end=end) for end in ENDS)
@@ -89,16 +92,6 @@ def ipc_store(directory: Path, end: str) -> StoreAddress:
 def tcp(port: int) -> str:
     """An endpoint of this host."""
     return f"tcp://{_HERE}:{port}"
-
-
-def free_ports(number: int) -> list[int]:
-    """TCP ports of this host that nobody uses now."""
-    sockets = [socket.create_server((_HERE, 0)) for _ in range(number)]
-    try:
-        return [found.getsockname()[1] for found in sockets]
-    finally:
-        for found in sockets:
-            found.close()
 
 
 def own_environment() -> Mapping[str, str]:

@@ -148,9 +148,7 @@ class Publisher(Generic[M]):
             ContractError: as :meth:`publish`.
             ClosedError: the publisher was closed.
         """
-        stream = self._streams.get(self._key(message)) if message.__class__ is self._type else None
-        if stream is None or self._closed:
-            stream = self._open(message)
+        stream = self._stream_of(message)
         if any(sink.would_wait() for sink in stream.sinks):
             raise WouldBlock(f"a subscriber of {stream.id.topic} is full")
         stream.sequence += 1

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +30,7 @@ from mycelium.service.host import Placement, in_flow_order
 from mycelium.spec.check import check_topology
 from mycelium.topology.load import load_topology
 from mycelium.topology.model import ENVIRONMENT_PREFIX, Mode, Topology
+from mycelium.transport.ports import free_ports
 
 BROKER = "broker"
 
@@ -143,7 +143,7 @@ def overrides(values: Topology, directory: Path) -> dict[str, str]:
     found = {"DEPLOYMENT__STATE_DIR": str(directory / "state"), "INTER_BUNDLE__SOCKET_DIR": str(directory / "sockets")}
     if values.deployment.mode is Mode.DISTRIBUTED:
         found["BROKER__HOST"] = _HERE
-        for name, port in zip(("PUBLISH_PORT", "FRAMES_PORT", "CONTROL_PORT"), _free_ports(3), strict=True):
+        for name, port in zip(("PUBLISH_PORT", "FRAMES_PORT", "CONTROL_PORT"), free_ports(3), strict=True):
             found[f"BROKER__{name}"] = str(port)
     return {f"{ENVIRONMENT_PREFIX}{name}": value for name, value in found.items()}
 
@@ -161,15 +161,6 @@ def readers(hosted: Sequence[Placement]) -> dict[str, str]:
 
 def _mycelium(*arguments: str) -> tuple[str, ...]:
     return sys.executable, "-m", "mycelium", *arguments
-
-
-def _free_ports(number: int) -> list[int]:
-    """Ports that nobody has at this moment. Somebody may take one before it is used; the run fails then, by name."""
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(number)]
-        for one in sockets:
-            one.bind((_HERE, 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 def _supervised(parts: Sequence[Part], environment: Mapping[str, str], values: Topology, *, quiet: bool) -> Result:

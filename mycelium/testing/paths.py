@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-import socket
 import tempfile
 import threading
 import time
@@ -20,6 +19,7 @@ from mycelium.core.ledger import Ledger
 from mycelium.journal import LmdbJournal
 from mycelium.transport.addresses import Fabric, StoreAddress
 from mycelium.transport.exchange import Network
+from mycelium.transport.ports import free_ports
 
 T = TypeVar("T")
 
@@ -180,16 +180,6 @@ async def _both(first: Network, second: Network) -> AsyncIterator[Ends]:
     """Two networks that know nothing of one another but the addresses, in one event loop."""
     async with Bus("writer", network=first) as writer, Bus("reader", network=second) as reader:
         yield Ends(_Here(writer), _Here(reader), lambda: first.ledger() + second.ledger())
-
-
-def free_ports(number: int) -> list[int]:
-    """TCP ports of this host that nobody uses now."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    try:
-        return [found.getsockname()[1] for found in sockets]
-    finally:
-        for found in sockets:
-            found.close()
 
 
 LOCAL = Path("local", _open_local, by_reference=True)

@@ -118,7 +118,7 @@ class Client:
         self._frames = Port(zmq.SUB, self._on_frames, options={zmq.RCVHWM: 0, zmq.SNDHWM: 0})
         self._control = dealer(self._on_answers)
         self._control.connect(address.control)
-        self._receives = False
+        self._frames.option(zmq.SUBSCRIBE, TICK_TOPIC.encode() + b"\0")
         self._beating = self._loop.create_task(self._beat_forever(), name=f"beat {address.name}")
         self.say_alive()
 
@@ -163,10 +163,8 @@ class Client:
 
     def add(self, inlet: Inlet) -> None:
         """A reader joins; :attr:`Inlet.joined` tells when it has."""
-        if not self._receives:  # a process that only publishes costs the store no such connection
-            self._receives = True
-            self._frames.connect(self.address.frames)
-            self._frames.option(zmq.SUBSCRIBE, TICK_TOPIC.encode() + b"\0")
+        # Not before: a process that only publishes costs the store no such connection.
+        self._frames.connect_once(self.address.frames)
         self._inlets[inlet.number] = inlet
         self._by_topic.clear()
         prefix = _prefix(inlet)
@@ -378,7 +376,7 @@ class Client:
 
     def _send_probe(self) -> None:
         """Find out whether the subscriptions are in force; readers join when the probe has come back."""
-        if not self._receives:
+        if not self._inlets:
             return
         if self._probe and not self._probed:
             self._frames.option(zmq.UNSUBSCRIBE, probe_frame(self._probe))

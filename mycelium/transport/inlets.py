@@ -387,8 +387,6 @@ class Inlet:
             first = oldest.get(route)
             if first is not None and self.queue.policy not in (QueuePolicy.BLOCK, QueuePolicy.DROP_OLDEST):
                 continue  # what was dropped lies between: the account is clear when the queue is empty
-            if not route.has_moved(first, in_hand[route]):
-                continue
             account = route.done_with(first, in_hand[route])
             if account != route.account:
                 route.account = account

@@ -345,10 +345,6 @@ class StrictSink(LinkSink):
             return False
         return not self._send(messages, first, published)
 
-    def put_one(self, message: Message, sequence: int, published: int) -> bool:
-        """See :class:`~mycelium.transport.streams.Sink`."""
-        return self.put([message], sequence, published)
-
     def would_wait(self) -> bool:
         """See :class:`~mycelium.transport.streams.Sink`."""
         return bool(self._waiting) or self._link.is_full

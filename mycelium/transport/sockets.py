@@ -230,12 +230,21 @@ class Port:
         Raises:
             PathError: the endpoint is not grammatical.
         """
-        self._endpoint = endpoint
         try:
             self._socket.connect(endpoint)
         except zmq.ZMQError as error:
             raise PathError(endpoint, f"cannot connect: {error}") from None
+        self._endpoint = endpoint
         self._look_soon()
+
+    def connect_once(self, endpoint: str) -> None:
+        """:meth:`connect`, unless it was: who may be the first to need the connection need not know whether it is.
+
+        Raises:
+            PathError: the endpoint is not grammatical.
+        """
+        if endpoint != self._endpoint:
+            self.connect(endpoint)
 
     def option(self, number: int, value: bytes) -> None:
         """Set an option while the socket is in use: a subscription."""

@@ -37,12 +37,6 @@ class StoredRoute(Route):
         self.losses.append((last, cause, last - first + 1))
         self.given = last
 
-    def has_moved(self, oldest: Run | None, in_hand: int) -> bool:
-        """Whether :meth:`done_with` may differ from the account that was reported last. There may be thousands."""
-        cursor = self.given if oldest is None else oldest.next - 1
-        account = self.account
-        return cursor != account.cursor or self.delivered - in_hand != account.delivered
-
     def done_with(self, oldest: Run | None, in_hand: int) -> Account:
         """How far the reader is.
 
@@ -51,6 +45,8 @@ class StoredRoute(Route):
             in_hand: how many count as delivered and are not finished.
         """
         cursor = self.given if oldest is None else oldest.next - 1
+        if cursor == self.account.cursor and self.delivered - in_hand == self.account.delivered:
+            return self.account  # nothing has moved; there may be thousands of streams
         while self.losses and self.losses[0][0] <= cursor:
             self.losses.popleft()
         dropped = Counter(self.dropped.counts)

@@ -116,7 +116,7 @@ class BrokerLink(Link):
             on_room=self._on_room,
             options={zmq.XPUB_NODROP: 1, zmq.XPUB_VERBOSER: 1, zmq.SNDHWM: PUBLISH_HIGH_WATER},
         )
-        self._endpoint: str | None = endpoint
+        self._endpoint = endpoint
         if self._held:
             self.open()
 
@@ -126,9 +126,7 @@ class BrokerLink(Link):
         Raises:
             PathError: the endpoint is not grammatical.
         """
-        if self._endpoint is not None:
-            self._port.connect(self._endpoint)
-            self._endpoint = None
+        self._port.connect_once(self._endpoint)
 
     # --- sending -----------------------------------------------------------------------------
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import msgspec
 
 from mycelium.core.errors import PathError
-from mycelium.testing.paths import free_ports
 from mycelium.transport.addresses import StoreAddress
 from mycelium.transport.books import StoreBooks, read_books
+from mycelium.transport.ports import free_ports
 from tests.chaos.hosts import Hosts
 from tests.chaos.plan import Plan, participants
 from tests.chaos.records import Counter

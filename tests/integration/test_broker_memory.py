@@ -9,13 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from mycelium.bench.machine import resident_mib
 from mycelium.journal.disk import DATA
-from tests.processes.memory import resident_beside
 from tests.processes.running import Processes, Running, processes
 
 pytestmark = pytest.mark.process
 
-MB = 1 << 20
 MANY, LANES, IN_ONE_PROCESS = 200, 25, 50
 """200 publishers and 200 readers, 25 topics each, in eight processes."""
 
@@ -30,7 +29,9 @@ def started(tmp_path: Path) -> Iterator[Processes]:
 
 def megabytes(broker: Running) -> float:
     """What it holds beside the journal's pages."""
-    return resident_beside(broker.process.pid, DATA) / MB
+    held = resident_mib(broker.process.pid, DATA)
+    assert held is not None, "the system does not tell"
+    return held
 
 
 @pytest.mark.timeout(600)

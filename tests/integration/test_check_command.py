@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from mycelium.testing.paths import free_ports
 from mycelium.transport.addresses import StoreAddress
 from mycelium.transport.books import read_books
+from mycelium.transport.ports import free_ports
 from mycelium.transport.reachability import look_at
 from tests.conftest import REPOSITORY
 from tests.processes.running import Processes, Running, processes

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mycelium.testing.paths import free_ports
+from mycelium.transport.ports import free_ports
 from tests.chaos.controller import SPEC
 
 pytestmark = pytest.mark.process

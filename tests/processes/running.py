@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mycelium.cli.fabric import broker_address
-from mycelium.testing.paths import free_ports
 from mycelium.topology.load import load_topology
 from mycelium.transport.addresses import StoreAddress
+from mycelium.transport.ports import free_ports
 from tests.chaos.controller import REPOSITORY, SPEC
 
 PATIENCE = 30.0

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from mycelium.bench.messages import Sample
-from mycelium.bench.workplace import ENDS, free_ports, ipc_store, own_environment, write_system
+from mycelium.bench.workplace import ENDS, ipc_store, own_environment, write_system
 from mycelium.cli.fabric import broker_address
 from mycelium.core.message import contract_of
 from mycelium.journal.protocol import Durability
 from mycelium.spec.model import load_spec
 from mycelium.topology.load import load_topology
+from mycelium.transport.ports import free_ports
 
 
 def test_the_topology_has_the_broker(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ from mycelium.core.delivery.control import FromClient, FromStore, encode, from_s
 from mycelium.core.delivery.frames import Frame, StreamKey
 from mycelium.core.envelope import Envelope, encode_frame, source_id
 from mycelium.journal import Entry, Journal, MemoryJournal
-from mycelium.testing.paths import free_ports
 from mycelium.transport.addresses import StoreAddress
+from mycelium.transport.ports import free_ports
 from mycelium.transport.sockets import Port, dealer
 from mycelium.transport.store import Store
 

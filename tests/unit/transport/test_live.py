@@ -13,8 +13,8 @@ from mycelium.broker.broker import Broker
 from mycelium.core.policy import Delivery
 from mycelium.journal import MemoryJournal
 from mycelium.testing.conformance import Tick, ticks
-from mycelium.testing.paths import free_ports
 from mycelium.transport.addresses import Fabric, StoreAddress
+from mycelium.transport.ports import free_ports
 
 LIVE = frozenset({1})
 """The type id of Tick."""

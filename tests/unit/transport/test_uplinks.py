@@ -21,8 +21,8 @@ from mycelium.core.policy import Delivery
 from mycelium.journal import Journal, MemoryJournal
 from mycelium.journal.outbox import Outbox
 from mycelium.testing.conformance import Tick, ticks
-from mycelium.testing.paths import free_ports
 from mycelium.transport.links import MAX_COALESCED
+from mycelium.transport.ports import free_ports
 from mycelium.transport.uplinks import BrokerLink
 
 
