@@ -103,8 +103,22 @@ wheel: .venv/.dev ## Build the wheel
 	@rm -rf build/dist
 	$(BIN)/python -m hatchling build -t wheel -d build/dist
 
+# Further arguments of pip-audit: make audit AUDIT="--vulnerability-service osv"
+AUDIT ?=
+.PHONY: audit
+audit: .venv/.dev ## Ask whether a vulnerability is known in what is pinned to run
+	$(BIN)/python tools/audit.py requirements/run.txt $(AUDIT)
+
+# It warns that the file does not say which package needs which: pins are a list.
+.PHONY: sbom
+sbom: .venv/.dev ## Write what is pinned to run as CycloneDX, validated, to build/sbom.cdx.json
+	@mkdir -p build
+	$(BIN)/python -W 'ignore:The Component this BOM' -m cyclonedx_py requirements requirements/run.txt \
+		--pyproject pyproject.toml --output-reproducible --output-format JSON --validate \
+		--output-file build/sbom.cdx.json
+
 .PHONY: ci
-ci: lint types spec bench-smoke bench-check demo test ## Everything that CI runs
+ci: lint types spec audit sbom bench-smoke bench-check demo test ## Everything that CI runs
 
 .PHONY: clean
 clean: ## Remove .venv and everything that was built

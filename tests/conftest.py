@@ -52,7 +52,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
             # A traceback in the log reads source lines; it is rare, and the log would be poor without it.
             function.can_block_in("linecache.py", {"checkcache", "updatecache", "lazycache"})
             # A store binds and opens its journal before it serves, and a journal waits for its disk and nothing else.
-            function.can_block_in("transport/store.py", {"bind"})
+            function.can_block_in("transport/binding.py", {"bind", "close"})
             function.can_block_in("journal/lmdb_store.py", {"__init__", "close"})
             function.can_block_in("journal/outbox.py", {"__init__", "close"})
         left = runner.run(run())

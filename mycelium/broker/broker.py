@@ -10,24 +10,34 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
+from itertools import repeat
 from typing import Any
 
 import structlog
 import zmq
 
+from mycelium.broker.pace import Pace
+from mycelium.broker.security import Security
+from mycelium.broker.zap import Authenticator
 from mycelium.core.delivery.admission import Admission, Entrance, Missing
 from mycelium.core.delivery.control import Announce, Confirm, GoBack, Introduce, Refuse
 from mycelium.core.delivery.frames import Frame, StreamKey, Watermark
+from mycelium.core.delivery.window import DEFAULT_WINDOW_MESSAGES
 from mycelium.core.envelope import Envelope, decode_frame
-from mycelium.core.errors import PathError, WireError
+from mycelium.core.errors import PathError, UsageError, WireError
 from mycelium.core.ledger import Tally
 from mycelium.core.message import FIRST_RESERVED_TYPE_ID
 from mycelium.core.policy import Delivery
 from mycelium.journal import Journal, JournalError, JournalFullError
 from mycelium.transport.addresses import StoreAddress
-from mycelium.transport.sockets import Port
-from mycelium.transport.store import Store, bind
+from mycelium.transport.binding import bind
+from mycelium.transport.curve import server_options
+from mycelium.transport.guard import FOREIGN_NAME, Guard, name_of
+from mycelium.transport.keyring import fingerprint
+from mycelium.transport.limits import DEFAULT_LIMITS, Limits
+from mycelium.transport.sockets import ANONYMOUS, Port, Received
+from mycelium.transport.store import Store
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger("broker")
 
@@ -39,6 +49,15 @@ FULL_SECONDS = 0.1
 
 SYNC_SECONDS = 0.01
 """Between two looks whether a sync is due, while confirms wait for one. Chosen by us: the default of the interval."""
+
+MAX_PUBLISHED = (1 << 20) + (64 << 10)
+"""Bytes of one message at the port for publishers, at a broker with keys: the largest frame and its topic, and some
+more, so that a frame that is a little too large can be refused and counted. Above it libzmq ends the connection."""
+
+PACE_SECONDS = 0.01
+"""Between two confirms of a service that publishes faster than its rate."""
+
+TOO_FAST = "publish rate"
 
 CONFIRM_SECONDS = 0.001
 """Between what a burst brings and its confirm. Chosen by us: a publisher that is woken for every burst takes the time
@@ -57,6 +76,8 @@ class Broker:
         time_ns: the time.
         contracts: the delivery class of each type id that may be published; None for all, reliable.
         names: service instances that are known to publish.
+        security: keys and rules; None where everybody in reach may come in and do everything.
+        limits: what one peer may ask for.
 
     Raises:
         PathError: the address has no endpoint for publishers.
@@ -70,6 +91,8 @@ class Broker:
         *,
         contracts: Mapping[int, Delivery] | None = None,
         names: Collection[str] = (),
+        security: Security | None = None,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         if address.publish is None:
             raise PathError(address.name, "a broker needs an endpoint for publishers")
@@ -77,9 +100,21 @@ class Broker:
         self._journal = journal
         self._time_ns = time_ns
         self._contracts = contracts
+        self._guard = Guard(security.access, security.users.values()) if security is not None else None
+        keys = server_options(security.pair) if security is not None else {}
+        self._pair = security.pair if security is not None else None
         self.store: Store = Store(
-            address, journal, time_ns, names=names, on_said=self._on_said, on_synced=self._confirm_synced
+            address,
+            journal,
+            time_ns,
+            names=names,
+            on_said=self._on_said,
+            on_synced=self._confirm_synced,
+            guard=self._guard,
+            keys=keys,
+            limits=limits,
         )
+        self._authenticator = Authenticator(security.users, self.store.clerk.refuse) if security is not None else None
         self.accepted: int = 0
         """Messages kept since the start."""
         self.passed_on: int = 0
@@ -92,16 +127,38 @@ class Broker:
         """Gets the error after which the broker can only be ended: its journal cannot be written."""
         self.is_full: bool = False
         """Whether the journal has no room, so that publishers wait."""
+        self.is_open: bool = False
+        """Whether it is bound and serves."""
         self._admission = Admission(Watermark(extent.stream, extent.first, extent.last) for extent in journal.streams())
-        # What is kept and not yet as durable as promised: position in the journal, stream, last message.
-        self._unsynced: deque[tuple[int, StreamKey, int]] = deque()
+        # What is kept and not yet as durable as promised: position in the journal, stream, last message, how many.
+        self._unsynced: deque[tuple[int, StreamKey, int, int]] = deque()
         self._to_confirm: dict[StreamKey, int] = {}
         self._asked_back: dict[StreamKey, tuple[int, int]] = {}
         # While the journal is full: of each source that has sent something, one stream. What it has sent on others it
         # sends again soon after, by itself.
         self._thrown_away: dict[int, StreamKey] = {}
         self._held: tuple[list[Frame], list[int]] = ([], [])
-        self._port = Port(zmq.XSUB, self._on_frames, options={zmq.RCVHWM: PUBLISH_HIGH_WATER})
+        self._loop = asyncio.get_running_loop()
+        self._port = (
+            Port(
+                zmq.XSUB,
+                self._on_attributed,
+                options={zmq.RCVHWM: PUBLISH_HIGH_WATER, zmq.MAXMSGSIZE: MAX_PUBLISHED, **keys},
+                attributed=True,
+            )
+            if self._guard is not None
+            else Port(
+                zmq.XSUB,
+                lambda burst: self._on_frames(zip(burst, repeat(ANONYMOUS))),
+                options={zmq.RCVHWM: PUBLISH_HIGH_WATER},
+            )
+        )
+        self._door = self.store.door(self._port)
+        # Without keys nobody knows whose rate it would be.
+        self._rate = limits.messages_per_second if security is not None else None
+        self._paces: dict[int, Pace] = {}
+        self._paced: set[int] = set()
+        self._pacing: asyncio.TimerHandle | None = None
         self._trying: asyncio.TimerHandle | None = None
         self._syncing: asyncio.TimerHandle | None = None
         self._confirming: asyncio.TimerHandle | None = None
@@ -112,16 +169,49 @@ class Broker:
         Raises:
             PathError: an endpoint is taken.
         """
+        if self._authenticator is not None:
+            self._authenticator.open()  # first: until it answers, libzmq lets nobody in
         self.store.open()
         bind(self._port, self._endpoint)
         self._port.send(b"\x01")  # everything that anyone publishes
+        self.is_open = True
+
+    def renew(self, security: Security, contracts: Mapping[int, Delivery]) -> None:
+        """Go by other rules and keys from now on. Who may still be here does not notice.
+
+        Args:
+            security: the rules and keys.
+            contracts: the delivery class of each type id, of which those that were there are as before.
+
+        Raises:
+            PathError: an endpoint could not be had again.
+            UsageError: the broker has begun without keys.
+        """
+        if self._guard is None or self._authenticator is None:
+            raise UsageError("a broker that has begun without keys cannot take some up: restart it")
+        self._contracts = contracts
+        self._authenticator.users = security.users
+        gone = self._guard.renew(security.access, security.users.values())
+        self.store.renewed(gone)
+        self._door.cut_all(gone)
+        for user in sorted(gone):
+            log.info("a key is not accepted any more", user=user)
+        if security.pair != self._pair:
+            self._pair = security.pair
+            keys = server_options(security.pair)
+            self.store.use_keys(keys)
+            self._port.bind_anew(keys)
+            log.info("the broker has another key", key=fingerprint(security.pair.public))
 
     async def aclose(self) -> None:
         """Stop serving. What has come is kept, and confirmed if that is still heard."""
-        for timer in (self._trying, self._syncing, self._confirming):
+        self.is_open = False
+        for timer in (self._trying, self._syncing, self._confirming, self._pacing):
             if timer is not None:
                 timer.cancel()
         self._port.close()
+        if self._authenticator is not None:
+            self._authenticator.close()
         if not self.failed.done():
             self.failed.cancel()
             self._journal.sync()
@@ -131,37 +221,67 @@ class Broker:
 
     # --- frames ------------------------------------------------------------------------------
 
-    def _on_frames(self, burst: Sequence[bytes]) -> None:
+    def _on_attributed(self, burst: list[Received]) -> None:
+        for received in burst:
+            self._door.said(received.descriptor, received.user)
+        self._on_frames((received.data, received.user) for received in burst)
+
+    def _on_frames(self, burst: Iterable[tuple[bytes, str]]) -> None:
         if self._has_failed:
             return
         frames: list[Frame] = []
         type_ids: list[int] = []
-        for data in burst:
+        for data, user in burst:
             try:
                 envelope = decode_frame(data)
             except WireError as error:
-                self.refused.add("frame refused")
-                self.store.complaints.say("a publisher", "frame refused", error=str(error), bytes=len(data))
+                self.store.clerk.refuse(name_of(user), "frame refused")
+                who = name_of(user) or "a publisher"
+                self.store.complaints.say(who, "frame refused", error=str(error), bytes=len(data))
                 continue
-            if self._is_known(envelope) and not self._pass_on(envelope, data):
-                self._admit(envelope, data, frames, type_ids)
+            if self._may_come(envelope, user) and not self._pass_on(envelope, data):
+                self._admit(envelope, data, user, frames, type_ids)
         self._keep(frames, type_ids)
 
-    def _is_known(self, envelope: Envelope) -> bool:
-        if self._contracts is None or envelope.type_id in self._contracts or envelope.type_id >= FIRST_RESERVED_TYPE_ID:
-            return True
-        self._refuse(envelope, "unknown type id")
-        return False
+    def _may_come(self, envelope: Envelope, user: str) -> bool:
+        if self._guard is not None:
+            cause = self._guard.why_not_publish(user, envelope.source, envelope.type_id, envelope.topic)
+            if cause is not None:
+                self._refuse(envelope, cause, user)
+                return False
+        elif (
+            self._contracts is not None
+            and envelope.type_id not in self._contracts
+            and envelope.type_id < FIRST_RESERVED_TYPE_ID
+        ):
+            self._refuse(envelope, "unknown type id", user)
+            return False
+        if self._rate is not None and self._is_too_fast(envelope, self._rate):
+            self._refuse(envelope, TOO_FAST, user)
+            return False
+        return True
+
+    def _is_too_fast(self, envelope: Envelope, rate: int) -> bool:
+        pace = self._paces.get(envelope.source)
+        if pace is None:
+            window = DEFAULT_WINDOW_MESSAGES
+            pace = self._paces[envelope.source] = Pace(rate, window, self._loop.time())
+        if self._is_live(envelope):
+            return not pace.take(envelope.count, self._loop.time())
+        return pace.is_over
+
+    def _is_live(self, envelope: Envelope) -> bool:
+        return self._contracts is not None and self._contracts.get(envelope.type_id) is Delivery.LIVE
 
     def _pass_on(self, envelope: Envelope, data: bytes) -> bool:
         """Send a frame of delivery class live on; False if it is none."""
-        if self._contracts is None or self._contracts.get(envelope.type_id) is not Delivery.LIVE:
+        if not self._is_live(envelope):
             return False
         self.store.pass_on(data)
         self.passed_on += envelope.count
         return True
 
-    def _admit(self, envelope: Envelope, data: bytes, frames: list[Frame], type_ids: list[int]) -> None:
+    def _admit(self, envelope: Envelope, data: bytes, user: str, frames: list[Frame], type_ids: list[int]) -> None:
         stream = StreamKey(envelope.source, envelope.epoch, envelope.topic)
         frame = Frame(stream, envelope.sequence, envelope.count, data)
         match self._admission.judge(frame):
@@ -176,13 +296,13 @@ class Broker:
                 # Confirmed once more, with what else waits to be durable; not with what this burst has brought, which
                 # the journal may yet refuse.
                 last = self._journal.last_sequence(stream)
-                self._unsynced.append((self._journal.last_position, stream, last))
+                self._unsynced.append((self._journal.last_position, stream, last, 0))
             case Entrance.UNKNOWN:
                 self._ask_back(stream, 0)
             case Missing(expected=expected):
                 self._ask_back(stream, expected)
             case verdict:
-                self._refuse(envelope, str(verdict.value))
+                self._refuse(envelope, str(verdict.value), user)
 
     def _ask_back(self, stream: StreamKey, sequence: int) -> None:
         now = self._time_ns()
@@ -194,12 +314,17 @@ class Broker:
         self._asked_back[stream] = (sequence, now)
         self._tell(stream, GoBack(stream, sequence) if sequence else Introduce(stream))
 
-    def _refuse(self, envelope: Envelope, cause: str) -> None:
+    def _refuse(self, envelope: Envelope, cause: str, user: str) -> None:
         stream = StreamKey(envelope.source, envelope.epoch, envelope.topic)
-        self.refused.add(cause, envelope.count)
-        publisher = self.store.clerk.names.get(stream.source, f"{stream.source:016x}")
-        self.store.complaints.say(publisher, cause, topic=stream.topic, type_id=envelope.type_id)
-        self._tell(stream, Refuse(stream, envelope.sequence, envelope.count, cause))
+        what = f"{stream.topic} of type id {envelope.type_id}"
+        self.store.clerk.refuse(name_of(user), cause, what, envelope.count)
+        claimed = self.store.clerk.names.get(stream.source, f"{stream.source:016x}")
+        self.store.complaints.say(
+            name_of(user) or claimed, cause, topic=stream.topic, type_id=envelope.type_id, source=claimed
+        )
+        # The source is what the sender claims: with keys, only whose it is may hear that its messages are lost.
+        if cause not in (FOREIGN_NAME, TOO_FAST):
+            self._tell(stream, Refuse(stream, envelope.sequence, envelope.count, cause))
 
     def _tell(self, stream: StreamKey, said: Any) -> None:
         peer = self.store.clerk.sources.get(stream.source)
@@ -240,7 +365,7 @@ class Broker:
         position = self._journal.last_position
         for frame in frames:
             self.accepted += frame.count
-            self._unsynced.append((position, frame.stream, frame.last))
+            self._unsynced.append((position, frame.stream, frame.last, frame.count))
 
     def _fail(self, error: JournalError) -> None:
         """The disk does not do what it is for. What this broker would say from now on could not be relied on."""
@@ -276,12 +401,35 @@ class Broker:
             return
         synced = self._journal.synced_position
         while self._unsynced and self._unsynced[0][0] <= synced:
-            _, stream, last = self._unsynced.popleft()
-            self._to_confirm[stream] = last
+            _, stream, last, count = self._unsynced.popleft()
+            pace = self._paces.get(stream.source)
+            if pace is not None and count:
+                pace.add(stream, last, count)
+                self._paced.add(stream.source)
+            elif pace is None or not pace.messages:
+                self._to_confirm[stream] = last
+        self._go_at_pace()
         if self._to_confirm and self._confirming is None:
             self._confirming = asyncio.get_running_loop().call_later(CONFIRM_SECONDS, self._confirm)
         if self._unsynced and self._syncing is None:
             self._syncing = asyncio.get_running_loop().call_later(SYNC_SECONDS, self._sync_if_due)
+
+    def _go_at_pace(self) -> None:
+        """Confirm what may be confirmed by now of those who have published more than their rate."""
+        if not self._paced:
+            return
+        now = self._loop.time()
+        for source in tuple(self._paced):
+            pace = self._paces[source]
+            self._to_confirm.update(pace.due(now))
+            if not pace.messages:
+                self._paced.discard(source)
+        if self._paced and self._pacing is None:
+            self._pacing = self._loop.call_later(PACE_SECONDS, self._pace_on)
+
+    def _pace_on(self) -> None:
+        self._pacing = None
+        self._confirm_synced()
 
     def _sync_if_due(self) -> None:
         self._syncing = None

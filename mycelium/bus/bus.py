@@ -78,7 +78,7 @@ class Bus:
         """
         contract = contract_of(message_type)
         exchange = self._opened()
-        exchange.publishing()
+        exchange.publishing(self.name)
         return Publisher(
             contract,
             exchange,
@@ -163,7 +163,7 @@ class Bus:
             raise ValueError(f"capacity {capacity}: a queue holds at least 1 message")
         if (reading.durable or reading.group) and policy != QueuePolicy.BLOCK:
             raise ValueError(f"policy {policy!r}: what is durable drops nothing; choose 'block'")
-        return Subscriber(interests, self._opened(), name, QueuePolicy(policy), capacity, reading)
+        return Subscriber(interests, self._opened(), name, QueuePolicy(policy), capacity, reading, self.name)
 
     async def readers_there(self, names: Iterable[str], seconds: float) -> frozenset[str]:
         """Wait until readers in other processes have joined where this one publishes.

@@ -80,8 +80,10 @@ class Subscriber(Generic[M]):
         policy: QueuePolicy,
         capacity: int,
         reading: Reading,
+        source_name: str,
     ) -> None:
         self._reading = reading
+        self._source_name = source_name
         self._interests = tuple(interests)
         self._exchange = exchange
         self._queue: BoundedQueue = make_queue(policy, name, capacity)
@@ -109,7 +111,9 @@ class Subscriber(Generic[M]):
         if self._closed:
             raise ClosedError(f"subscription {self.name}")
         if self._subscription is None:
-            self._subscription = await self._exchange.attach(self._interests, self._queue, self._reading)
+            self._subscription = await self._exchange.attach(
+                self._source_name, self._interests, self._queue, self._reading
+            )
 
     def __aiter__(self) -> Self:
         return self

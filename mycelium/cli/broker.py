@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,17 +13,21 @@ import structlog
 import typer
 
 from mycelium.broker.broker import Broker
+from mycelium.broker.security import Security
 from mycelium.bus.clock import SystemClock
 from mycelium.cli.fabric import broker_address, broker_journal, retention_of
+from mycelium.cli.http import Endpoint, endpoint_of, serving, unready_of
 from mycelium.cli.reload import Reloader
+from mycelium.cli.security import check_binding, deliveries, rules_watched, security_from, warn_if_open
 from mycelium.core.errors import ConfigError, Problem
 from mycelium.journal import Journal
 from mycelium.observe.logs import LogFormat, configure_logging, set_level
 from mycelium.spec.model import SystemSpec, load_spec
 from mycelium.topology.load import LoadedTopology, load_topology
+from mycelium.topology.model import BROKER, Topology
 from mycelium.topology.model import Broker as BrokerSettings
-from mycelium.topology.model import Topology
 from mycelium.transport.addresses import StoreAddress
+from mycelium.transport.limits import Limits
 
 CHANGEABLE = frozenset({"logging.level", "broker.topics", "broker.max_age_seconds"})
 """What a running broker takes up from a changed topology."""
@@ -47,7 +52,7 @@ def broker(
 
     It runs until SIGTERM or Ctrl-C. What it has confirmed is in its journal and is there when it starts again, also
     after it was killed. A changed topology is taken up on SIGHUP, or by itself, as far as it concerns log level and
-    retention.
+    retention; so are, with keys, other keys and the access list that follows from a changed system.yaml.
 
     Exit codes: 0 stopped by a signal, 1 an address is taken, the journal is damaged or cannot be
     written, 2 a file or option is wrong.
@@ -67,22 +72,34 @@ def broker(
         )
     configure_logging(level=level, form=log_format or LogFormat(topology.values.logging.format), stream=sys.stderr)
     spec = load_spec(topology.spec_path)
+    check_binding(topology, settings, bind)
+    security = security_from(topology, spec)
+    warn_if_open(topology, bind)
+    endpoint = endpoint_of(topology, BROKER)
     journal = broker_journal(topology, settings)
     try:
-        asyncio.run(_serve(topology, settings, spec, journal, broker_address(settings, bind)))
+        asyncio.run(_serve(topology, settings, spec, security, journal, broker_address(settings, bind), endpoint))
     finally:
         journal.close()
 
 
 async def _serve(
-    topology: LoadedTopology, settings: BrokerSettings, spec: SystemSpec, journal: Journal, address: StoreAddress
+    topology: LoadedTopology,
+    settings: BrokerSettings,
+    spec: SystemSpec,
+    security: Security | None,
+    journal: Journal,
+    address: StoreAddress,
+    endpoint: Endpoint | None,
 ) -> None:
     made = Broker(
         address,
         journal,
         SystemClock().time_ns,
-        contracts={contract.type_id: contract.delivery for contract in spec.contracts.values()},
+        contracts=deliveries(spec),
         names=tuple(spec.services),
+        security=security,
+        limits=Limits(**settings.limits.model_dump()),
     )
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -95,19 +112,22 @@ async def _serve(
         set_level(values.logging.level)
 
     try:
-        made.open()
-        kept = journal.statistics()
-        log.info(
-            "ready",
-            publish=address.publish,
-            frames=address.frames,
-            control=address.control,
-            streams=kept.streams,
-            kept_frames=kept.frames,
-            durability=str(settings.durability.value),
-        )
-        async with Reloader(topology, CHANGEABLE, take_up).watching():
-            await _first(stopping, made.failed)
+        async with serving(endpoint, partial(unready_of, made), SystemClock().time_ns):
+            made.open()
+            kept = journal.statistics()
+            log.info(
+                "ready",
+                publish=address.publish,
+                frames=address.frames,
+                control=address.control,
+                streams=kept.streams,
+                kept_frames=kept.frames,
+                durability=str(settings.durability.value),
+                keys=None if security is None else len(security.users),
+            )
+            rules = [] if security is None else [rules_watched(topology, spec, security, made.renew)]
+            async with Reloader(topology, CHANGEABLE, take_up, rules).watching():
+                await _first(stopping, made.failed)
     finally:
         await made.aclose()
     log.info("stopped", accepted=made.accepted, duplicates=made.duplicates, refused=dict(made.refused.counts))

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from mycelium.cli.fabric import asked_stores, readers_elsewhere
 from mycelium.cli.guard import EXIT_FAILED
+from mycelium.cli.security import DEFAULT_OPERATOR, OperatorOption, operator_credentials
 from mycelium.cli.system import System, load_system
 from mycelium.core.errors import ConfigError
 from mycelium.spec.check import check_topology
@@ -43,6 +44,7 @@ def check(
         "config/distributed.toml"
     ),
     seconds: Annotated[float, typer.Option(min=0.1, help="How long an endpoint may take to answer.")] = 3.0,
+    operator: OperatorOption = DEFAULT_OPERATOR,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for programs.")] = False,
 ) -> None:
     """Try every endpoint of a topology from this host, and see whether everyone who is to read has joined.
@@ -60,9 +62,10 @@ def check(
     if problems:
         raise ConfigError(problems)
     addresses = asked_stores(system.topology)
+    credentials = operator_credentials(system.topology, operator)
 
     async def look() -> list[StoreState]:
-        return list(await asyncio.gather(*(look_at(address, seconds) for address in addresses)))
+        return list(await asyncio.gather(*(look_at(address, seconds, credentials) for address in addresses)))
 
     stores = asyncio.run(look())
     wiring = wiring_of(system, stores)

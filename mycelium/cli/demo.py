@@ -29,10 +29,8 @@ from mycelium.service.declarations import handlers_of
 from mycelium.service.host import Placement, in_flow_order
 from mycelium.spec.check import check_topology
 from mycelium.topology.load import load_topology
-from mycelium.topology.model import ENVIRONMENT_PREFIX, Mode, Topology
+from mycelium.topology.model import BROKER, ENVIRONMENT_PREFIX, Mode, Topology
 from mycelium.transport.ports import free_ports
-
-BROKER = "broker"
 
 _HERE = "127.0.0.1"
 
@@ -141,10 +139,17 @@ def parts_of(
 def overrides(values: Topology, directory: Path) -> dict[str, str]:
     """What keeps this run apart from another one at the same time, as environment variables."""
     found = {"DEPLOYMENT__STATE_DIR": str(directory / "state"), "INTER_BUNDLE__SOCKET_DIR": str(directory / "sockets")}
+    processes = [bundle.name for bundle in values.bundles]
+    keys: list[str] = []
     if values.deployment.mode is Mode.DISTRIBUTED:
         found["BROKER__HOST"] = _HERE
-        for name, port in zip(("PUBLISH_PORT", "FRAMES_PORT", "CONTROL_PORT"), free_ports(3), strict=True):
-            found[f"BROKER__{name}"] = str(port)
+        processes.append(BROKER)
+        keys += ["BROKER__PUBLISH_PORT", "BROKER__FRAMES_PORT", "BROKER__CONTROL_PORT"]
+    watched = [name for name in processes if values.http.port_of(name) is not None]
+    ports = iter(free_ports(len(keys) + len(watched)))
+    found |= {key: str(next(ports)) for key in keys}
+    if watched:
+        found["HTTP__PORTS"] = json.dumps({name: next(ports) for name in watched})
     return {f"{ENVIRONMENT_PREFIX}{name}": value for name, value in found.items()}
 
 

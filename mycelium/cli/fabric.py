@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+from mycelium.cli.security import credentials_by_name
 from mycelium.cli.system import System
 from mycelium.core.delivery.joining import Start
 from mycelium.core.errors import ConfigError, Problem
@@ -92,6 +93,7 @@ def fabric_of(system: System, services: list[str]) -> Fabric | None:
         names=tuple(system.spec.services),
         ready_seconds=values.deployment.ready_seconds,
         close_seconds=values.deployment.drain_seconds,
+        keys=credentials_by_name(topology),
     )
 
 

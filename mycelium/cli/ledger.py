@@ -8,12 +8,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from mycelium.cli.fabric import asked_stores
 from mycelium.cli.guard import EXIT_FAILED
+from mycelium.cli.security import DEFAULT_OPERATOR, OperatorOption, operator_credentials
 from mycelium.topology.load import load_topology
 from mycelium.transport.books import StoreBooks, read_books
 
@@ -23,6 +25,7 @@ def ledger(
         "config/distributed.toml"
     ),
     seconds: Annotated[float, typer.Option(min=0.1, help="How long a store may take to answer.")] = 5.0,
+    operator: OperatorOption = DEFAULT_OPERATOR,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for programs.")] = False,
 ) -> None:
     """Show the books of a running system: for every stream and reader, what was published and what became of it.
@@ -38,16 +41,19 @@ def ledger(
     """
     topology = load_topology(config)
     addresses = asked_stores(topology)
+    credentials = operator_credentials(topology, operator)
 
     async def ask() -> list[StoreBooks]:
-        return list(await asyncio.gather(*(read_books(address, seconds) for address in addresses)))
+        return list(await asyncio.gather(*(read_books(address, seconds, credentials) for address in addresses)))
 
     books = asyncio.run(ask())
     rows = list(rows_of(books))
     balanced = not any(row["missing"] for row in rows)
     if as_json:
         refused = {store.store: store.refused for store in books}
-        typer.echo(json.dumps({"balanced": balanced, "refused": refused, "rows": rows}, indent=2))
+        offences = {store.store: [msgspec.structs.asdict(one) for one in store.offences] for store in books}
+        figures = {"balanced": balanced, "refused": refused, "offences": offences, "rows": rows}
+        typer.echo(json.dumps(figures, indent=2))
     else:
         _show(Console(), books, rows, balanced=balanced)
     if not balanced:
@@ -112,6 +118,12 @@ def _show(console: Console, books: list[StoreBooks], rows: list[dict[str, Any]],
         console.print("\n[bold]dropped and refused, by cause[/]")
         for cause, number in sorted(causes.items()):
             console.print(f"{number:>8,}  {cause}", highlight=False)
+    offences = [offence for store in books for offence in store.offences]
+    if offences:
+        console.print("\n[bold]refused, by whom[/]")
+        for offence in offences:
+            text = f"{offence.count:>8,}  {offence.who}: {offence.cause} {offence.what}"
+            console.print(text.rstrip(), highlight=False, markup=False)
     missing = sum(abs(row["missing"]) for row in rows)
     console.print(
         "\n[green]✓ the ledger balances[/]" if balanced else f"\n[bold red]✗ {missing:,} messages are missing[/]"

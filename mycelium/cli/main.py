@@ -13,6 +13,7 @@ from mycelium.cli.check import check
 from mycelium.cli.demo import demo
 from mycelium.cli.guard import guarded
 from mycelium.cli.journal import app as journal_app
+from mycelium.cli.keys import app as keys_app
 from mycelium.cli.ledger import ledger
 from mycelium.cli.run import run
 from mycelium.cli.spec import app as spec_app
@@ -30,6 +31,7 @@ app.command()(check)
 app.command()(bench)
 app.add_typer(spec_app, name="spec")
 app.add_typer(journal_app, name="journal")
+app.add_typer(keys_app, name="keys")
 
 
 def _show_version(wanted: bool) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,20 @@ LOOK_SECONDS = 1.0
 """Between two looks whether a file has changed."""
 
 
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """Files beside the topology.
+
+    Args:
+        state: something that compares unequal when they have changed, or mean something else by now. May wait for the
+            disk.
+        take_up: goes by what they say now; it says itself what is wrong with them.
+    """
+
+    state: Callable[[], object]
+    take_up: Callable[[], None]
+
+
 class Reloader:
     """Holds a running process to its topology.
 
@@ -28,9 +43,19 @@ class Reloader:
         topology: what it runs with.
         changeable: keys that may change while it runs, and all below them.
         apply: takes up new values, of which only changeable keys differ.
+        others: other files, which have changed when what they say has changed.
     """
 
-    def __init__(self, topology: LoadedTopology, changeable: frozenset[str], apply: Callable[[Topology], None]) -> None:
+    def __init__(
+        self,
+        topology: LoadedTopology,
+        changeable: frozenset[str],
+        apply: Callable[[Topology], None],
+        others: Sequence[Watched] = (),
+    ) -> None:
+        self._others = others
+        # As below: what was read to begin with may have changed since.
+        self._seen: list[object] = [object() for _ in others]
         self._topology = topology
         self._changeable = changeable
         self._apply = apply
@@ -41,7 +66,7 @@ class Reloader:
     async def watching(self) -> AsyncIterator[None]:
         """Take up changes for as long as the block runs."""
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGHUP, self.reload)
+        loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         looking = loop.create_task(self._look_forever(), name="look for a changed topology")
         try:
             yield
@@ -55,6 +80,16 @@ class Reloader:
             await asyncio.sleep(LOOK_SECONDS)
             if await asyncio.to_thread(self._files_state) != self._state:
                 self._reload(tell_if_same=False)
+            for number, watched in enumerate(self._others):
+                state = await asyncio.to_thread(watched.state)
+                if state != self._seen[number]:
+                    self._seen[number] = state
+                    watched.take_up()
+
+    def _on_hangup(self) -> None:
+        self.reload()
+        for watched in self._others:
+            watched.take_up()
 
     def _files_state(self) -> Mapping[Path, tuple[int, int] | None]:
         """What tells that a file has changed. None while it is not there: an editor is replacing it."""

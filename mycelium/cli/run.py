@@ -19,9 +19,11 @@ from rich.console import Console
 from mycelium.bus.clock import SystemClock
 from mycelium.cli.fabric import fabric_of, readers_elsewhere, reading_of
 from mycelium.cli.guard import EXIT_FAILED, EXIT_INTERRUPTED
+from mycelium.cli.http import Endpoint, endpoint_of, serving
 from mycelium.cli.progress import ProgressView
 from mycelium.cli.reload import Reloader
 from mycelium.cli.report import prepare_summary, print_summary, write_summary
+from mycelium.cli.security import keys_watched, warn_if_open
 from mycelium.cli.system import System, load_system, placements
 from mycelium.core.errors import ConfigError, Problem
 from mycelium.observe.logs import LogFormat, configure_logging, set_level
@@ -60,10 +62,10 @@ def run(
 
     SIGTERM and Ctrl-C drain: sources stop, what has been published is handled, then the process ends.
     A second Ctrl-C ends it at once. A changed topology is taken up on SIGHUP, or by itself, as far as it concerns
-    log level and drain time.
+    log level and drain time; so are other keys.
 
-    Exit codes: 0 done, 1 a service failed or the ledger does not balance, 2 a file or option is wrong,
-    130 ended by Ctrl-C.
+    Exit codes: 0 done, 1 a service failed, the ledger does not balance or the HTTP port is taken, 2 a file or option is
+    wrong, 130 ended by Ctrl-C.
 
     Examples:
 
@@ -88,6 +90,7 @@ def run(
         raise typer.BadParameter(
             f"{level!r} is no level; choose debug, info, warning or error", param_hint="--log-level"
         )
+    endpoint = endpoint_of(system.topology, _process_of(system, names))
     if summary is not None:
         prepare_summary(summary)
     terminal = Console(stderr=True, soft_wrap=True)
@@ -97,9 +100,10 @@ def run(
     with ProgressView(terminal, clock.time_ns, quiet=quiet) as view:
         # After the bars have started: they take over standard error, so that lines and bars do not mix.
         configure_logging(level=level, form=log_format or LogFormat(values.logging.format), stream=sys.stderr)
+        warn_if_open(system.topology)
         interrupts: list[signal.Signals] = []
         try:
-            outcome = asyncio.run(_host(system, hosted, clock, view, interrupts))
+            outcome = asyncio.run(_host(system, hosted, clock, view, interrupts, endpoint))
         except asyncio.CancelledError:
             log.warning("ended at once; what was not handled is lost")
             raise typer.Exit(EXIT_INTERRUPTED) from None
@@ -147,12 +151,21 @@ def _wanted(system: System, service: str | None, bundle: str | None) -> list[str
     return bundles[bundle]
 
 
+def _process_of(system: System, names: list[str]) -> str | None:
+    """The bundle whose process this is, or whose service this process runs; None where all bundles share one."""
+    values = system.topology.values
+    if values.deployment.mode is Mode.MONOLITH:
+        return None
+    return next(bundle.name for bundle in values.bundles if names[0] in bundle.services)
+
+
 async def _host(
     system: System,
     hosted: list[Placement],
     clock: SystemClock,
     view: ProgressView,
     interrupts: list[signal.Signals],
+    endpoint: Endpoint | None,
 ) -> Outcome:
     names = [placed.service_type.name for placed in hosted]
     fabric = fabric_of(system, names)
@@ -170,7 +183,11 @@ async def _host(
         host.drain_seconds = values.deployment.drain_seconds
 
     with _signals(host, interrupts):
-        async with Reloader(system.topology, CHANGEABLE, take_up).watching():
+        keys = keys_watched(system.topology, host.renew_keys)
+        async with (
+            serving(endpoint, host.unready, clock.time_ns),
+            Reloader(system.topology, CHANGEABLE, take_up, keys).watching(),
+        ):
             return await host.run()
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from mycelium.cli.fabric import asked_stores
+from mycelium.cli.security import DEFAULT_OPERATOR, OperatorOption, operator_credentials
 from mycelium.cli.system import System, placements
 from mycelium.core.errors import ConfigError, Problem
 from mycelium.spec.check import check_spec, check_topology, topologies_beside
 from mycelium.spec.code import SystemCode, import_code
 from mycelium.spec.diagram import catalogue, mermaid
+from mycelium.spec.live import StoreView, check_live
 from mycelium.spec.lock import (
     breaking_changes,
     lock_path,
@@ -23,11 +27,15 @@ from mycelium.spec.lock import (
 )
 from mycelium.spec.model import SystemSpec, load_spec
 from mycelium.topology.load import SPEC_NAME, load_topology
+from mycelium.transport.addresses import StoreAddress
+from mycelium.transport.books import StoreBooks, StoreClients, read_books, read_clients
+from mycelium.transport.keyring import Credentials
 
 app: typer.Typer = typer.Typer(no_args_is_help=True, help="Hold code and topologies to system.yaml.")
 
 SpecOption = Annotated[Path, typer.Option("--spec", help="The spec.", envvar="MYCELIUM_SPEC")]
 DEFAULT_SPEC = Path(SPEC_NAME)
+DEFAULT_LIVE = Path("config/distributed.toml")
 EXIT_DIFFERENT = 1
 
 
@@ -38,11 +46,26 @@ def check(
         list[Path] | None,
         typer.Option("--config", "-c", help="A topology to check; may be repeated. By default all of config/*.toml."),
     ] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="Compare with the running system of a topology (config/distributed.toml).")
+    ] = False,
+    seconds: Annotated[float, typer.Option(min=0.1, help="With --live: how long a store may take to answer.")] = 5.0,
+    operator: OperatorOption = DEFAULT_OPERATOR,
 ) -> None:
-    """Compare system.yaml with the code, the contract lock and the topologies.
+    """Compare system.yaml with the code, the contract lock and the topologies; with --live, with what runs.
 
-    Exit codes: 0 all agree, 1 they differ, 2 a file is malformed.
+    A running system is asked for those who are there, what they read, what they have published, and what anybody was
+    refused since the start. With keys the answers are beyond doubt; without, they are what the clients say.
+
+    Exit codes: 0 all agree, 1 they differ, or a store does not answer, 2 a file is malformed.
+
+    Examples:
+
+        mycelium spec check --live --config config/distributed.toml
     """
+    if live:
+        _check_live(config or [DEFAULT_LIVE], seconds, operator)
+        return
     system = load_spec(spec)
     code = import_code(system, spec)
     problems = check_spec(system, code, str(spec))
@@ -61,6 +84,34 @@ def check(
         f"{len(topologies)} topologies agree with the code",
         highlight=False,
     )
+
+
+def _check_live(configs: list[Path], seconds: float, operator: str) -> None:
+    problems: list[Problem] = []
+    seen = 0
+    for config in configs:
+        topology = load_topology(config)
+        system = load_spec(topology.spec_path)
+        credentials = operator_credentials(topology, operator)
+        addresses = asked_stores(topology)
+
+        async def ask(
+            addresses: tuple[StoreAddress, ...] = addresses, credentials: Credentials | None = credentials
+        ) -> list[tuple[StoreClients, StoreBooks]]:
+            return [
+                (await read_clients(address, seconds, credentials), await read_books(address, seconds, credentials))
+                for address in addresses
+            ]
+
+        own = {bundle.name: frozenset(bundle.services) for bundle in topology.values.bundles}
+        views = [StoreView(clients, books, own.get(books.store, frozenset())) for clients, books in asyncio.run(ask())]
+        problems += check_live(system, topology.values.placed, views)
+        seen += len(topology.values.placed)
+    _show(problems)
+    if problems:
+        raise typer.Exit(EXIT_DIFFERENT)
+    text = f"the running system is what system.yaml says: {seen} services are there, and read and publish as declared"
+    Console(soft_wrap=True).print(text, highlight=False)
 
 
 def _topology_problems(spec: SystemSpec, code: SystemCode, path: Path) -> list[Problem]:

@@ -10,6 +10,7 @@
     │   ├── WouldBlock            a *_nowait call that would have had to wait
     │   └── QueueFullError        a subscription with policy ``error`` overflowed
     ├── WireError             bytes from outside break the format: counted, skipped, never fatal
+    ├── AccessError           a peer said what is not its to say: counted, refused, never fatal
     ├── ServiceError          a service failed in a step of its life
     ├── JournalError          what is stored cannot be written or trusted (mycelium.journal.errors)
     ├── RoleError, LossError  a measurement failed, or messages were lost in one (mycelium.bench)
@@ -114,6 +115,20 @@ class PathError(MyceliumError):
         super().__init__(f"{endpoint}: {reason}")
         self.endpoint = endpoint
         self.reason = reason
+
+
+class AccessError(MyceliumError):
+    """A peer asked for what is not its to have, or said what is not its to say.
+
+    Args:
+        cause: which rule is broken, one of few: it is counted by it.
+        value: what was asked or said.
+    """
+
+    def __init__(self, cause: str, value: str = "") -> None:
+        super().__init__(f"{cause}: {value}" if value else cause)
+        self.cause = cause
+        self.value = value
 
 
 class ServiceError(MyceliumError):

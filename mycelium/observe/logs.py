@@ -9,6 +9,8 @@ from typing import TextIO
 
 import structlog
 
+from mycelium.observe.redaction import redact
+
 
 class LogFormat(enum.StrEnum):
     """How log lines look."""
@@ -40,6 +42,19 @@ def set_level(level: str) -> None:
     _threshold.level = _LEVELS[level.upper()]
 
 
+def _rendering(form: LogFormat, *, colors: bool) -> tuple[structlog.typing.Processor, structlog.typing.Processor]:
+    """What makes a value of an exception, and what makes a line of all values: what is secret is replaced between."""
+    # No local variables in tracebacks: they may hold what must not be logged.
+    if form is LogFormat.JSON:
+        tracebacks = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        return structlog.processors.ExceptionRenderer(tracebacks), structlog.processors.JSONRenderer()
+    plain = structlog.dev.plain_traceback
+    return (
+        structlog.processors.format_exc_info,
+        structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain),
+    )
+
+
 def configure_logging(
     *, level: str = "info", form: LogFormat = LogFormat.CONSOLE, stream: TextIO | None = None
 ) -> None:
@@ -51,18 +66,7 @@ def configure_logging(
         stream: where to, standard error by default.
     """
     out = stream if stream is not None else sys.stderr
-    rendering: list[structlog.typing.Processor]
-    # No local variables in tracebacks: they may hold what must not be logged.
-    if form is LogFormat.JSON:
-        tracebacks = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
-        rendering = [structlog.processors.ExceptionRenderer(tracebacks), structlog.processors.JSONRenderer()]
-    else:
-        rendering = [
-            structlog.dev.ConsoleRenderer(
-                colors=out.isatty(),
-                exception_formatter=structlog.dev.plain_traceback,
-            )
-        ]
+    tracebacks, renderer = _rendering(form, colors=out.isatty())
     set_level(level)
     structlog.configure(
         processors=[
@@ -70,7 +74,9 @@ def configure_logging(
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *rendering,
+            tracebacks,
+            redact,
+            renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
         logger_factory=structlog.PrintLoggerFactory(out),

@@ -27,6 +27,8 @@ from mycelium.transport.remote import PLAIN, Reading
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger("host")
 
+_AT_WORK = (HealthState.READY, HealthState.RUNNING)
+
 
 @dataclass(frozen=True)
 class Placement:
@@ -104,9 +106,24 @@ class Host:
         """Ask the host to drain and end. May be called again, and from a signal handler of the event loop."""
         self._stopping.set()
 
+    def renew_keys(self) -> None:
+        """Show other keys to the broker from now on, where there are others.
+
+        Raises:
+            ConfigError: they cannot be read.
+        """
+        self._network.renew_keys()
+
     def health(self) -> tuple[Health, ...]:
         """Where every service is in its life."""
         return tuple(runner.health() for runner in self._runners)
+
+    def unready(self) -> Mapping[str, HealthState]:
+        """The services that are not at work, or not any more, and where in their life they are."""
+        states = {health.service: health.state for health in self.health()}
+        names = (placement.service_type.name for placement in self._placements)
+        found = {name: states.get(name, HealthState.CREATED) for name in names}
+        return {name: state for name, state in found.items() if state not in _AT_WORK}
 
     def ledger(self) -> Ledger:
         """The books now."""

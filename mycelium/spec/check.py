@@ -6,20 +6,17 @@ The checks are functions from values to problems; reading files and importing co
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mycelium.core.errors import Problem, TopicError
-from mycelium.core.message import Contract, contract_of
+from mycelium.core.message import Contract
 from mycelium.core.topics import Pattern, TopicTemplate
-from mycelium.service.dead_letters import DeadLetter
 from mycelium.service.declarations import handlers_of
+from mycelium.spec.access import FABRIC, check_access
 from mycelium.spec.code import SystemCode
-from mycelium.spec.model import ContractSpec, ServiceSpec, SystemSpec
+from mycelium.spec.model import ContractSpec, ServiceSpec, SubscriptionSpec, SystemSpec
 from mycelium.topology.load import LoadedTopology
-
-FABRIC = {DeadLetter.__name__: contract_of(DeadLetter)}
-"""Contracts of the fabric itself: every service with handlers may publish them, and any may subscribe."""
 
 
 def check_spec(spec: SystemSpec, code: SystemCode, file: str) -> list[Problem]:
@@ -30,6 +27,7 @@ def check_spec(spec: SystemSpec, code: SystemCode, file: str) -> list[Problem]:
         *_check_counted(spec, file),
         *(problem for name in spec.contracts for problem in _check_contract(spec, code, name, file)),
         *(problem for name in spec.services for problem in _check_service(spec, code, name, file)),
+        *(problem for name in spec.operators for problem in _check_operator(spec, name, file)),
         *_check_wiring(spec, file),
     ]
 
@@ -123,6 +121,13 @@ def _check_service(spec: SystemSpec, code: SystemCode, name: str, file: str) -> 
     )
 
 
+def _check_operator(spec: SystemSpec, name: str, file: str) -> Iterator[Problem]:
+    for entry in spec.operators[name].subscribes:
+        if entry.contract not in spec.contracts and entry.contract not in FABRIC:
+            yield Problem(file, f"operators.{name}.subscribes", _no_contract(spec), entry.contract)
+    yield from _check_patterns(spec, spec.operators[name].subscribes, f"operators.{name}.subscribes", file)
+
+
 def _check_topics_apart(spec: SystemSpec, said: ServiceSpec, key: str, file: str) -> Iterator[Problem]:
     """A topic of one publisher carries one contract: its messages have one numbering."""
     templates = [
@@ -183,25 +188,34 @@ def _check_wiring(spec: SystemSpec, file: str) -> Iterator[Problem]:
         if name not in read:
             yield Problem(file, f"contracts.{name}", "no service subscribes to it")
     for service_name, service in spec.services.items():
-        for entry in service.subscribes:
-            topic = _topic_of(spec, entry.contract)
-            if entry.pattern is None or topic is None:
-                continue
-            key = f"services.{service_name}.subscribes"
-            try:
-                pattern = Pattern.parse(entry.pattern)
-            except TopicError as error:
-                yield Problem(file, key, str(error))
-                continue
-            if not pattern.overlaps(TopicTemplate.parse(topic).pattern):
-                yield Problem(
-                    file, key, f"matches no topic of {entry.contract}, which travels on {topic}", entry.pattern
-                )
+        yield from _check_patterns(spec, service.subscribes, f"services.{service_name}.subscribes", file)
+
+
+def _check_patterns(spec: SystemSpec, subscribes: Iterable[SubscriptionSpec], key: str, file: str) -> Iterator[Problem]:
+    for entry in subscribes:
+        topic = _topic_of(spec, entry.contract)
+        if entry.pattern is None or topic is None:
+            continue
+        try:
+            pattern = Pattern.parse(entry.pattern)
+        except TopicError as error:
+            yield Problem(file, key, str(error))
+            continue
+        if not pattern.overlaps(TopicTemplate.parse(topic).pattern):
+            yield Problem(file, key, f"matches no topic of {entry.contract}, which travels on {topic}", entry.pattern)
 
 
 def check_topology(spec: SystemSpec, topology: LoadedTopology) -> list[Problem]:
-    """A topology against the spec: every service placed, none unknown, settings for services only."""
-    return [*_check_placement(spec, topology), *_check_settings_keys(spec, topology)]
+    """A topology against the spec: every service placed, none unknown, settings for services only.
+
+    With keys also that the broker can keep apart what the spec does.
+    """
+    with_keys = topology.values.security.keys is not None
+    return [
+        *_check_placement(spec, topology),
+        *_check_settings_keys(spec, topology),
+        *(check_access(spec, str(topology.spec_path)) if with_keys else ()),
+    ]
 
 
 def _check_placement(spec: SystemSpec, topology: LoadedTopology) -> Iterator[Problem]:

@@ -43,8 +43,25 @@ def catalogue(spec: SystemSpec) -> str:
                 for name, service in spec.services.items()
             ],
         ),
-        "## Contracts",
     ]
+    if spec.operators:
+        parts += [
+            "## Operators",
+            "Roles for tools, at a broker with keys.",
+            _table(
+                ("operator", "reads", "asks", "what it is for"),
+                [
+                    (
+                        f"`{name}`",
+                        ", ".join(entry.contract for entry in operator.subscribes) or "–",
+                        ", ".join(operator.asks) or "–",
+                        operator.description,
+                    )
+                    for name, operator in spec.operators.items()
+                ],
+            ),
+        ]
+    parts.append("## Contracts")
     for name, contract in sorted(spec.contracts.items(), key=lambda entry: entry[1].type_id):
         parts += [
             f"### {name}",

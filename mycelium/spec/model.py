@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -14,6 +14,7 @@ from mycelium.core.message import FIRST_RESERVED_TYPE_ID
 from mycelium.core.policy import Delivery
 from mycelium.core.topics import SYSTEM_PREFIX, TopicTemplate
 from mycelium.topology.problems import problems_of, read_text
+from mycelium.transport.keyring import BROKER
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 _CLASS = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
@@ -98,6 +99,21 @@ class ServiceSpec(BaseModel):
     description: str = ""
 
 
+class OperatorSpec(BaseModel):
+    """One of ``operators``: a role for the tools of those who run the system. It publishes nothing.
+
+    Args:
+        subscribes: contracts and patterns that it may read.
+        asks: what it may ask a broker; ``books``: the ledger, and who is there.
+        description: one sentence for the catalogue.
+    """
+
+    model_config = _FROZEN
+    subscribes: tuple[SubscriptionSpec, ...] = ()
+    asks: tuple[Literal["books"], ...] = ()
+    description: str = ""
+
+
 class SystemSpec(BaseModel):
     """What the system is.
 
@@ -106,6 +122,7 @@ class SystemSpec(BaseModel):
         counted: figures of a run's summary: contract names whose messages each one counts.
         contracts: by class name.
         services: by service name.
+        operators: roles for tools, by name.
     """
 
     model_config = _FROZEN
@@ -113,6 +130,15 @@ class SystemSpec(BaseModel):
     counted: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     contracts: dict[str, ContractSpec]
     services: dict[str, ServiceSpec]
+    operators: dict[str, OperatorSpec] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_name_each(self) -> SystemSpec:
+        for name in self.operators:
+            if name in self.services or name == BROKER:
+                other = "the broker" if name == BROKER else "a service"
+                raise ValueError(f"operators.{name}: is the name of {other}; each has a name and keys of its own")
+        return self
 
 
 class _StrictLoader(yaml.SafeLoader):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections import Counter
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -13,6 +13,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from mycelium.core.errors import TopicError
 from mycelium.core.topics import Pattern
 from mycelium.journal.protocol import Durability
+from mycelium.topology.hosts import LOCALHOST, is_address
+from mycelium.transport.limits import DEFAULT_LIMITS
 
 ENVIRONMENT_PREFIX = "MYCELIUM_"
 ENVIRONMENT_DELIMITER = "__"
@@ -119,6 +121,29 @@ class BrokerTopics(BaseModel):
         return text
 
 
+class BrokerLimits(BaseModel):
+    """``[broker.limits]``: how much one peer may ask of the broker. Beyond, it waits or is refused.
+
+    Args:
+        connections: open at each of the three ports, of all together.
+        connections_each: of one service at each port.
+        handshakes: connections at each port that have not said yet who they are.
+        subscriptions_each: prefixes of one connection.
+        repairs_each: requests of one client that wait to be answered.
+        readers_each: durable names and groups of one service.
+        messages_per_second: that one service may publish; needs ``security.keys``.
+    """
+
+    model_config = _FROZEN
+    connections: int = Field(default=DEFAULT_LIMITS.connections, ge=8)
+    connections_each: int = Field(default=DEFAULT_LIMITS.connections_each, ge=1)
+    handshakes: int = Field(default=DEFAULT_LIMITS.handshakes, ge=8)
+    subscriptions_each: int = Field(default=DEFAULT_LIMITS.subscriptions_each, ge=8)
+    repairs_each: int = Field(default=DEFAULT_LIMITS.repairs_each, ge=8)
+    readers_each: int = Field(default=DEFAULT_LIMITS.readers_each, ge=1)
+    messages_per_second: int | None = Field(default=None, ge=1)
+
+
 class Broker(BaseModel):
     """``[broker]``: where the broker is, for mode distributed, and what it keeps.
 
@@ -133,6 +158,7 @@ class Broker(BaseModel):
         sync_interval_ms: how often ``group`` writes to the disk.
         max_age_seconds: how long it keeps frames; without it, as long as there is room.
         topics: what is kept for how long by topic.
+        limits: how much one peer may ask for.
     """
 
     model_config = _FROZEN
@@ -145,6 +171,7 @@ class Broker(BaseModel):
     sync_interval_ms: int = Field(default=10, ge=1, le=60_000)
     max_age_seconds: float | None = Field(default=None, gt=0)
     topics: tuple[BrokerTopics, ...] = ()
+    limits: BrokerLimits = BrokerLimits()
 
 
 class Start(enum.StrEnum):
@@ -173,6 +200,20 @@ class ServiceDelivery(BaseModel):
     group: str | None = Field(default=None, pattern=_NAME)
 
 
+class Security(BaseModel):
+    """``[security]``: who may come in over tcp.
+
+    Args:
+        keys: the directory with the keys (``mycelium keys``), from the topology's directory. With it every connection
+            to the broker is encrypted, and the broker lets each service do what ``system.yaml`` says and no more.
+        insecure: let everybody in who reaches the broker beyond loopback, without keys and in plain text.
+    """
+
+    model_config = _FROZEN
+    keys: Path | None = None
+    insecure: bool = False
+
+
 class Logging(BaseModel):
     """``[logging]``.
 
@@ -184,6 +225,40 @@ class Logging(BaseModel):
     model_config = _FROZEN
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["console", "json"] = "console"
+
+
+BROKER = "broker"
+"""What the broker's process is called among the bundles."""
+
+_Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Http(BaseModel):
+    """``[http]``: where a process answers those who watch it.
+
+    Args:
+        host: what it binds to, an address of this host or ``localhost``.
+        port: of every process that ``ports`` does not name; by default those answer nowhere.
+        ports: of each process, by the name of its bundle, or ``broker``.
+        token_file: the file with the token, from the topology's directory.
+    """
+
+    model_config = _FROZEN
+    host: str = "127.0.0.1"
+    port: _Port | None = None
+    ports: dict[str, _Port] = Field(default_factory=dict)
+    token_file: Path | None = None
+
+    @field_validator("host")
+    @classmethod
+    def _can_be_bound(cls, host: str) -> str:
+        if host != LOCALHOST and not is_address(host):
+            raise ValueError("should be an IP address of this host, such as 127.0.0.1 or 0.0.0.0, or localhost")
+        return host
+
+    def port_of(self, process: str | None) -> int | None:
+        """Where a process answers, by the name of its bundle, or ``broker``; None for the one that has no name."""
+        return self.port if process is None else self.ports.get(process, self.port)
 
 
 class Topology(BaseSettings):
@@ -198,6 +273,8 @@ class Topology(BaseSettings):
         broker: where the broker is, for mode distributed.
         delivery: what is kept for each service when its process ends, by its name.
         services: settings of each service, by its name; the service's own model checks them.
+        http: where processes answer those who watch them.
+        security: who may come in over tcp.
         logging: level and format.
     """
 
@@ -213,6 +290,8 @@ class Topology(BaseSettings):
     broker: Broker | None = None
     delivery: dict[str, ServiceDelivery] = Field(default_factory=dict)
     services: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    http: Http = Http()
+    security: Security = Security()
     logging: Logging = Logging()
 
     @classmethod

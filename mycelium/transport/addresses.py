@@ -7,9 +7,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mycelium.journal import Journal
+from mycelium.transport.keyring import Credentials
 
 if TYPE_CHECKING:
     from mycelium.journal.outbox import Outbox
+
+MAX_IPC_PATH = 107
+"""Bytes: what an address of a socket in the file system has room for on Linux, without its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,8 @@ class Fabric:
         ready_seconds: how long a store may take to answer a reader that joins.
         close_seconds: how long closing waits for confirms, and for those who read from the own store.
         coalesce: whether messages that wait may share a frame. Off only to measure what a frame costs.
+        keys: the credentials of a service instance as they are now, by its name; None where stores ask for none. With
+            keys each service has connections of its own, so that the broker knows it from the others in its process.
     """
 
     stores: tuple[StoreAddress, ...] = ()
@@ -54,6 +60,7 @@ class Fabric:
     ready_seconds: float = 30.0
     close_seconds: float = 30.0
     coalesce: bool = True
+    keys: Callable[[str], Credentials] | None = None
 
     @property
     def broker(self) -> StoreAddress | None:

@@ -15,7 +15,9 @@ from mycelium.core.delivery.control import (
     AskBooks,
     AskMarks,
     AskReaders,
+    AskWho,
     Books,
+    ClientEntry,
     Fetch,
     FromClient,
     FromStore,
@@ -24,6 +26,8 @@ from mycelium.core.delivery.control import (
     Joined,
     Leave,
     Marks,
+    Offence,
+    ReaderEntry,
     Readers,
     Report,
     Reported,
@@ -31,23 +35,32 @@ from mycelium.core.delivery.control import (
     StreamBook,
     Taken,
     Unknown,
+    Who,
 )
 from mycelium.core.delivery.frames import Account, StreamKey
 from mycelium.core.delivery.groups import MemberId
 from mycelium.core.delivery.sharing import Progress, Released
 from mycelium.core.envelope import source_id
-from mycelium.core.errors import WireError
+from mycelium.core.errors import AccessError, WireError
 from mycelium.core.ledger import Tally
 from mycelium.journal import Journal
 from mycelium.transport.groups import Groups
+from mycelium.transport.guard import FOREIGN_NAME, name_of, own_name
 from mycelium.transport.holdings import Holdings
+from mycelium.transport.limits import DEFAULT_LIMITS, Limits
+from mycelium.transport.sockets import ANONYMOUS
 
 MAX_READERS = 2_000
 MAX_CLIENT_NAMES = 256
 """Per client. Chosen by us: far above what a process needs, far below what could exhaust the store."""
 
 PAGE = 500
-"""Streams in one page of the books."""
+"""Streams in one page of the books; clients in one page of who is there, and readers at some."""
+
+MAX_OFFENCES = 1_000
+"""Refusals that are told apart. Beyond, they are counted together."""
+
+OTHERS = "others"
 
 SILENT_NS = 10_000_000_000
 """A client that has said nothing for so long is gone: ten of its signs of life are missing."""
@@ -75,6 +88,7 @@ class _Reader:
 @dataclass(slots=True)
 class _Client:
     heard_ns: int
+    user: str
     names: tuple[str, ...] = ()
     readers: dict[int, _Reader] = field(default_factory=dict)
 
@@ -87,10 +101,16 @@ class Clerk:
         instance: of the store, ns since the Unix epoch at its start.
         time_ns: the time.
         names: service instances that are known to publish here.
+        limits: what one client may ask for.
     """
 
     def __init__(
-        self, journal: Journal, instance: int, time_ns: Callable[[], int], names: Collection[str] = ()
+        self,
+        journal: Journal,
+        instance: int,
+        time_ns: Callable[[], int],
+        names: Collection[str] = (),
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self._journal = journal
         self._instance = instance
@@ -105,17 +125,55 @@ class Clerk:
         """Which client publishes what."""
         self.refused: Tally = Tally()
         """What was refused, by cause."""
+        self._offences: Counter[tuple[str, str, str]] = Counter()
+        self._limits = limits
         self.holdings: Holdings = Holdings(journal, self.refused)
         self.groups: Groups = Groups(self.holdings, instance, time_ns)
 
+    def refuse(self, who: str, cause: str, what: str = "", number: int = 1) -> None:
+        """Count a refusal.
+
+        Args:
+            who: whom it is due to: a service, an operator, or an address; empty if nobody knows.
+            cause: which rule was broken.
+            what: what was said or asked.
+            number: how many messages.
+        """
+        self.refused.add(cause, number)
+        if not who:
+            return
+        offence = (who, cause, what)
+        if offence not in self._offences and len(self._offences) >= MAX_OFFENCES:
+            offence = (who if (who, cause, "") in self._offences else OTHERS, cause, "")
+        self._offences[offence] += number
+
+    def offences(self) -> tuple[Offence, ...]:
+        """What was refused to whom since the start."""
+        return tuple(Offence(*offence, count) for offence, count in sorted(self._offences.items()))
+
     # --- who is there ------------------------------------------------------------------------
 
-    def heard(self, peer: bytes) -> None:
-        """A client has said something."""
+    def heard(self, peer: bytes, user: str = ANONYMOUS) -> None:
+        """A client has said something.
+
+        Raises:
+            AccessError: another one has this identity, or its service has too many clients.
+        """
         client = self._clients.get(peer)
         if client is None:
-            client = self._clients[peer] = _Client(0)
-        client.heard_ns = self._time_ns()
+            if user and self._number_of(user) >= self._limits.connections_each:
+                raise AccessError("too many clients", f"{self._limits.connections_each} are there")
+            client = self._clients[peer] = _Client(0, user)
+        elif name_of(client.user) != name_of(user):
+            raise AccessError(FOREIGN_NAME, "the identity of a client of another service")
+        client.heard_ns, client.user = self._time_ns(), user
+
+    def _number_of(self, user: str) -> int:
+        return sum(1 for client in self._clients.values() if name_of(client.user) == name_of(user))
+
+    def users(self) -> frozenset[str]:
+        """Those who are there, at a store with keys."""
+        return frozenset(client.user for client in self._clients.values())
 
     def gone(self, peer: bytes) -> None:
         """A client has gone."""
@@ -144,13 +202,14 @@ class Clerk:
 
     # --- what clients ask --------------------------------------------------------------------
 
-    def answer(self, peer: bytes, said: FromClient) -> list[Answer]:
+    def answer(self, peer: bytes, said: FromClient, user: str = ANONYMOUS) -> list[Answer]:
         """What to answer to whom.
 
         Raises:
             WireError: what the client says makes no sense.
+            AccessError: it is more than the client may have.
         """
-        self.heard(peer)
+        self.heard(peer, user)
         match said:
             case Alive():
                 return self._alive(peer, said)
@@ -162,6 +221,8 @@ class Clerk:
                 return [(peer, Marks(said.reader, said.serial, self.holdings.marks(said.type_id, said.patterns)))]
             case Report():
                 return self._report(peer, said)
+            case AskWho():
+                return [(peer, self.who(said.offset))]
             case Leave():
                 self._clients[peer].readers.pop(said.reader, None)
                 self.groups.leave(MemberId(peer, said.reader))
@@ -199,9 +260,13 @@ class Clerk:
         is_known = said.reader in client.readers
         if not is_known and len(client.readers) >= MAX_READERS:
             raise WireError(f"reader {said.name!r}: a client has at most {MAX_READERS} readers")
+        if client.user and (said.durable or said.group):
+            self._check_number(name_of(client.user), said.name)
         if said.group:
             self.groups.join(MemberId(peer, said.reader), said)
-            client.readers[said.reader] = _Reader(said.name, durable=False, is_member=True)
+            client.readers[said.reader] = _Reader(
+                said.name, durable=False, type_id=said.type_id, patterns=said.patterns, is_member=True
+            )
             return [(peer, Joined(said.reader, self._instance, (), (), self.names))]
         answers: list[Answer] = []
         stored: dict[StreamKey, Account] = {}
@@ -231,6 +296,14 @@ class Clerk:
         answers.append((peer, Joined(said.reader, self._instance, tuple(places), rows, self.names)))
         return answers
 
+    def _check_number(self, service: str, reader: str) -> None:
+        """What is durable stays in the journal when its reader has gone, so a service may not have it without end."""
+        if self.holdings.knows(reader):
+            return
+        mine = sum(1 for name in self._journal.readers() if own_name(service, name) == name)
+        if mine >= self._limits.readers_each:
+            raise AccessError("too many readers", f"{service} has {mine} durable names and groups")
+
     def begun(self, stream: StreamKey, type_id: int) -> None:
         """A stream has begun, or goes on after a while."""
         self.holdings.note_type(stream, type_id)
@@ -258,6 +331,8 @@ class Clerk:
         reader = self._clients[peer].readers.get(said.reader)
         if reader is None:
             return [(peer, Unknown((said.reader,)))]
+        if reader.name != said.name:
+            raise WireError(f"reader {said.reader} has joined as {reader.name!r}, and reports as {said.name!r}")
         if said.durable and self._durable.setdefault(said.name, (peer, said.reader)) != (peer, said.reader):
             return [(peer, Taken(said.reader, said.name))]
         rows = {row.stream: row.account for row in said.rows}
@@ -291,4 +366,20 @@ class Clerk:
         )
         sources = Counter(book.stream.source for book in streams)
         names = {source: self.names[source] for source in sources if source in self.names}
-        return Books(self._instance, offset, streams, len(extents), dict(self.refused.counts), names)
+        refused = dict(self.refused.counts)
+        return Books(self._instance, offset, streams, len(extents), refused, names, self.offences())
+
+    def who(self, offset: int) -> Who:
+        """A page of those who are there, from the client at ``offset`` on."""
+        clients = list(self._clients.values())
+        page: list[ClientEntry] = []
+        room = PAGE
+        for client in clients[offset : offset + PAGE]:
+            readers = tuple(
+                ReaderEntry(reader.name, reader.type_id, reader.patterns) for reader in client.readers.values()
+            )
+            page.append(ClientEntry(name_of(client.user), client.names, readers))
+            room -= len(readers)
+            if room <= 0:
+                break
+        return Who(offset, tuple(page), len(clients), is_guarded=any(client.user for client in clients))

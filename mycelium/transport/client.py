@@ -11,7 +11,7 @@ import asyncio
 import itertools
 import secrets
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -19,7 +19,6 @@ import zmq
 
 from mycelium.core.delivery.control import (
     PROBE_TOPIC,
-    TICK_TOPIC,
     Alive,
     AskMarks,
     AskReaders,
@@ -39,6 +38,7 @@ from mycelium.core.delivery.control import (
     from_store,
     probe_frame,
     tick_of,
+    tick_topic,
 )
 from mycelium.core.delivery.frames import StreamKey
 from mycelium.core.delivery.reader import Request
@@ -48,7 +48,9 @@ from mycelium.core.errors import PathError, WireError
 from mycelium.core.ledger import Tally
 from mycelium.transport.addresses import StoreAddress
 from mycelium.transport.complaints import Complaints
+from mycelium.transport.curve import client_options
 from mycelium.transport.inlets import Inlet
+from mycelium.transport.keyring import Credentials
 from mycelium.transport.members import Member
 from mycelium.transport.sockets import Port, dealer
 
@@ -73,6 +75,9 @@ MAX_FETCHES = 8
 SILENT_SECONDS = 5.0
 """A store that has said nothing for so long is down, as far as we can know."""
 
+TURN_SECONDS = 2.0
+"""How long a store may be silent before the other one of its two keys is tried."""
+
 MAX_UNBROKEN = 16_384
 """Frames in a row, with more behind them, after which those that wait are thrown away: this process does not keep up,
 and what it misses waits better in the store than here. Chosen by us: a second of decoding."""
@@ -87,10 +92,17 @@ class Client:
         address: where the store is.
         names: the service instances that publish to it from here; asked with every sign of life.
         on_publisher: takes what the store says to publishers.
+        credentials: the keys to show, at a store that asks for them.
+        on_keys: called with the options of libzmq for keys when connections are to be made anew with them.
     """
 
     def __init__(
-        self, address: StoreAddress, names: Callable[[], tuple[str, ...]], on_publisher: Callable[[Any], None]
+        self,
+        address: StoreAddress,
+        names: Callable[[], tuple[str, ...]],
+        on_publisher: Callable[[Any], None],
+        credentials: Credentials | None = None,
+        on_keys: Callable[[Mapping[int, int | bytes]], None] = lambda _options: None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self.address = address
@@ -115,12 +127,46 @@ class Client:
         self._to_fetch: deque[tuple[Inlet, Request]] = deque()
         self._serials = itertools.count(1)
         self._waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
-        self._frames = Port(zmq.SUB, self._on_frames, options={zmq.RCVHWM: 0, zmq.SNDHWM: 0})
-        self._control = dealer(self._on_answers)
+        self._credentials = credentials
+        self._on_keys = on_keys
+        self._server = "" if credentials is None else credentials.servers[0]
+        self._turned = self._heard
+        keys = {} if credentials is None else client_options(credentials, self._server)
+        self._frames = Port(zmq.SUB, self._on_frames, options={zmq.RCVHWM: 0, zmq.SNDHWM: 0, **keys})
+        self._control = dealer(self._on_answers, keys)
         self._control.connect(address.control)
-        self._frames.option(zmq.SUBSCRIBE, TICK_TOPIC.encode() + b"\0")
+        self._tick_topic = tick_topic("" if credentials is None else credentials.name).encode()
+        self._frames.option(zmq.SUBSCRIBE, self._tick_topic + b"\0")
         self._beating = self._loop.create_task(self._beat_forever(), name=f"beat {address.name}")
         self.say_alive()
+
+    def use_keys(self, credentials: Credentials) -> None:
+        """Show other keys. What is lost with the connections that are made anew is asked for again."""
+        before, self._credentials = self._credentials, credentials
+        # Another key of the store is no reason to leave a connection that stands.
+        if before is None or before.pair != credentials.pair:
+            self._connect_anew(credentials)
+
+    def _connect_anew(self, credentials: Credentials) -> None:
+        options = client_options(credentials, self._server)
+        self._turned = self._loop.time()
+        self._control.connect_anew(options)
+        self._frames.connect_anew(options)
+        self._on_keys(options)
+        self._fetching.clear()
+        self.say_alive()
+        self._send_probe()
+
+    def _try_other_key(self) -> None:
+        """While the store's key is being replaced it may have the other one: libzmq does not say why nobody answers."""
+        credentials = self._credentials
+        if credentials is None or self._loop.time() - max(self._heard, self._turned) < TURN_SECONDS:
+            return
+        servers = credentials.servers
+        following = servers[(servers.index(self._server) + 1) % len(servers)] if self._server in servers else servers[0]
+        if following != self._server:
+            self._server = following
+            self._connect_anew(credentials)
 
     @property
     def is_up(self) -> bool:
@@ -252,7 +298,7 @@ class Client:
 
     def _on_system(self, raw: bytes, frame: bytes) -> bool:
         """Deal with what the store says among the frames; False if it is a frame like any other."""
-        if raw == TICK_TOPIC.encode():
+        if raw == self._tick_topic:
             self._on_tick(frame)
             return True
         if raw.startswith(PROBE_TOPIC.encode()):
@@ -403,6 +449,7 @@ class Client:
             self.say(Probe(self._probe))
         self._beats += 1
         if self._beats % ALIVE_BEATS == 0:
+            self._try_other_key()
             self.say_alive()
             for inlet in self._inlets.values():
                 if self._probed and not inlet.joined.is_set():

@@ -118,6 +118,17 @@ class Network:
             self._exchanges.remove(exchange)
             self._ended.append(exchange.ledger())
 
+    def renew_keys(self) -> None:
+        """Show other keys to the stores from now on, where there are others. In the event loop that reaches them.
+
+        Raises:
+            ConfigError: they cannot be read.
+        """
+        with self.lock:
+            exchanges = list(self._exchanges)
+        for exchange in exchanges:
+            exchange.renew_keys()
+
     def ledger(self) -> Ledger:
         """The books of all event loops, also of those that have ended."""
         with self.lock:
@@ -146,9 +157,18 @@ class Exchange:
         self._detached: list[Subscription] = []
         self._receiver: FrameReceiver | None = None
         self._users = 0
-        self._remote: Remote | None = None
-        if network.fabric is not None:
-            self._remote = Remote(network.fabric, network.time_ns, self._codec)
+        # By service instance where stores ask for keys, else one for all.
+        self._remotes: dict[str, Remote] = {}
+        self._own_epochs: set[tuple[int, int]] = set()
+        if network.fabric is not None and network.fabric.keys is None:
+            self._add_remote(network.fabric, "")
+
+    def _add_remote(self, fabric: Fabric, name: str) -> None:
+        self._remotes[name] = Remote(fabric, self.network.time_ns, self._codec, self._own_epochs, name)
+
+    def _remote(self, name: str) -> Remote | None:
+        """How a service instance reaches other processes; None if there are none."""
+        return self._remotes.get(name) or self._remotes.get("")
 
     # --- streams -----------------------------------------------------------------------------
 
@@ -170,8 +190,9 @@ class Exchange:
             self._wire_local(stream, *wish)
         for wish in self._wanted.match(stream):
             self._wire_remote(stream, *wish)
-        if self._remote is not None:
-            stream.sinks = (*stream.sinks, self._remote.sink(stream))
+        remote = self._remote(stream_id.source_name)
+        if remote is not None:
+            stream.sinks = (*stream.sinks, remote.sink(stream))
         return stream
 
     def _wire_local(self, stream: Stream, subscription: Subscription, interest: Interest) -> None:
@@ -215,24 +236,31 @@ class Exchange:
         """Return when all that was published here has left for its readers in this process, and is kept by a store."""
         for link in list(self._links.values()):
             await link.flushed()
-        if self._remote is not None:
-            await self._remote.flushed()
+        for remote in list(self._remotes.values()):
+            await remote.flushed()
 
     # --- subscriptions -----------------------------------------------------------------------
 
     async def attach(
-        self, interests: Iterable[Interest], queue: BoundedQueue, reading: Reading = PLAIN
+        self, name: str, interests: Iterable[Interest], queue: BoundedQueue, reading: Reading = PLAIN
     ) -> Subscription:
         """Wire a queue to every stream it wants, in this loop, the others, and the stores. Returns when it is wired.
+
+        Args:
+            name: of the service instance that reads.
+            interests: what it wants.
+            queue: where to.
+            reading: how, from stores.
 
         Raises:
             PathError: another thread's event loop does not answer.
         """
         subscription = Subscription(self, tuple(interests), queue)
         self._subscriptions.append(subscription)
-        if self._remote is not None:
-            subscription.inlets = self._remote.inlets(subscription.interests, queue, reading, self._check_arrived)
-            await self._remote.joined(subscription.inlets)
+        remote = subscription.remote = self._remote(name)
+        if remote is not None:
+            subscription.inlets = remote.inlets(subscription.interests, queue, reading, self._check_arrived)
+            await remote.joined(subscription.inlets)
             if not reading.is_plain:
                 return subscription
         self._local.add(subscription)
@@ -259,11 +287,11 @@ class Exchange:
                     route.leave()
                     _remove_sink(route.stream, route)
             await _ask(self.network.delist(subscription), lambda peer: peer.dismiss(subscription))
-        if self._remote is not None:
+        if subscription.remote is not None:
             if at_once:
-                await self._remote.leave(subscription.inlets)
+                await subscription.remote.leave(subscription.inlets)
             else:
-                self._remote.detach(subscription.inlets)
+                subscription.remote.detach(subscription.inlets)
         self._detached.append(subscription)
         if not self._inbound.is_busy:
             self._check_arrived()
@@ -277,8 +305,8 @@ class Exchange:
 
     async def settle(self, subscription: Subscription) -> None:
         """The reader of a detached subscription is done: drop what it left, keep its books, forget the rest."""
-        if self._remote is not None:
-            await self._remote.leave(subscription.inlets)
+        if subscription.remote is not None:
+            await subscription.remote.leave(subscription.inlets)
         subscription.queue.close()
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT):
@@ -338,14 +366,32 @@ class Exchange:
         self._users += 1
 
     def begin(self, name: str, epoch: int) -> None:
-        """A service instance publishes here."""
-        if self._remote is not None:
-            self._remote.begin(name, epoch)
+        """A service instance publishes here.
 
-    def publishing(self) -> None:
-        """Somebody is about to publish here."""
-        if self._remote is not None:
-            self._remote.publishing()
+        Raises:
+            ConfigError: stores ask for keys, and it has none.
+        """
+        fabric = self.network.fabric
+        if fabric is not None and fabric.keys is not None and name not in self._remotes:
+            self._add_remote(fabric, name)
+        remote = self._remote(name)
+        if remote is not None:
+            remote.begin(name, epoch)
+
+    def publishing(self, name: str) -> None:
+        """A service instance is about to publish here."""
+        remote = self._remote(name)
+        if remote is not None:
+            remote.publishing()
+
+    def renew_keys(self) -> None:
+        """Show other keys from now on, where there are others.
+
+        Raises:
+            ConfigError: they cannot be read.
+        """
+        for remote in self._remotes.values():
+            remote.renew_keys()
 
     async def release(self, *, wait: bool) -> None:
         """One bus less; the last one closes the exchange.
@@ -367,18 +413,20 @@ class Exchange:
                 link.close()
             if self._receiver is not None:
                 await self._receiver.aclose()
-            if self._remote is not None:
-                await self._remote.aclose()
+            for remote in self._remotes.values():
+                await remote.aclose()
 
     async def readers_there(self, names: Iterable[str], seconds: float) -> frozenset[str]:
         """Wait until these readers in other processes have joined; those that have not in time."""
-        return frozenset() if self._remote is None else await self._remote.readers_there(frozenset(names), seconds)
+        # Every one of them asks the same stores.
+        remote = next(iter(self._remotes.values()), None)
+        return frozenset() if remote is None else await remote.readers_there(frozenset(names), seconds)
 
     async def _close_flushed(self, *, wait: bool) -> None:
-        if self._remote is None:
+        if not self._remotes:
             await self.flushed()
         elif wait:
-            await self._remote.settle()
+            await asyncio.gather(*(remote.settle() for remote in self._remotes.values()))
 
     def ledger(self) -> Ledger:
         """The books of this event loop."""
@@ -388,7 +436,7 @@ class Exchange:
             routes=(*self._closed_routes.values(), *open_routes),
             frames_refused=self._inbound.refused.frozen(),
         )
-        return books if self._remote is None else books + self._remote.ledger()
+        return sum((remote.ledger() for remote in self._remotes.values()), books)
 
 
 def _remove_sink(stream: Stream, sink: Sink) -> None:

@@ -9,15 +9,17 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import zmq
 
 from mycelium.core.delivery.control import AskReaders, FromClient, Probe, Readers, encode, from_store, probe_frame
 from mycelium.core.errors import PathError, WireError
 from mycelium.transport.addresses import StoreAddress
+from mycelium.transport.curve import client_options
+from mycelium.transport.keyring import Credentials
 from mycelium.transport.sockets import Port, dealer
 
 ASK_SECONDS = 0.2
@@ -28,6 +30,9 @@ _MAX_PROBE = 1 << 62
 _SILENT = "something listens there and does not answer as it should: it is stopped, very busy, or something else"
 
 T = TypeVar("T")
+
+Keys: TypeAlias = Mapping[int, int | bytes]
+"""Options of libzmq."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +67,19 @@ class StoreState:
     readers: frozenset[str] | None
 
 
-async def look_at(address: StoreAddress, seconds: float) -> StoreState:
+async def look_at(address: StoreAddress, seconds: float, credentials: Credentials | None = None) -> StoreState:
     """Try every endpoint of a store.
 
     Args:
         address: where it should be.
         seconds: how long each may take to answer.
+        credentials: somebody's, at a store that asks for keys.
     """
+    keys = {} if credentials is None else client_options(credentials, credentials.servers[0])
     readers, frames, publish = await asyncio.gather(
-        _control(address.control, seconds),
-        _frames(address.frames, address.control, seconds),
-        _publish(address.publish, seconds),
+        _control(address.control, seconds, keys),
+        _frames(address.frames, address.control, seconds, keys),
+        _publish(address.publish, seconds, keys),
     )
     answers = [("control", address.control, readers is not None), ("frames", address.frames, frames)]
     if address.publish is not None:
@@ -80,13 +87,15 @@ async def look_at(address: StoreAddress, seconds: float) -> StoreState:
     endpoints = []
     for kind, endpoint, answered in answers:
         problem = None if answered else await _why_not(endpoint, seconds)
-        if problem == _SILENT and kind == "frames" and readers is None:
+        if problem == _SILENT and credentials is not None:
+            problem = f"{_SILENT}; or it does not accept the key of {credentials.name}"
+        if problem is not None and problem.startswith(_SILENT) and kind == "frames" and readers is None:
             problem = "something listens there; only through the control port could more be said"
         endpoints.append(EndpointState(address.name, kind, endpoint, problem))
     return StoreState(address.name, tuple(endpoints), readers)
 
 
-async def _control(endpoint: str, seconds: float) -> frozenset[str] | None:
+async def _control(endpoint: str, seconds: float, keys: Keys) -> frozenset[str] | None:
     """The names of the readers that are there; None if there is no answer."""
     answer: asyncio.Future[frozenset[str]] = asyncio.get_running_loop().create_future()
 
@@ -99,11 +108,11 @@ async def _control(endpoint: str, seconds: float) -> frozenset[str] | None:
             if isinstance(said, Readers) and not answer.done():
                 answer.set_result(frozenset(said.names))
 
-    port = dealer(heard)
+    port = dealer(heard, keys)
     return await _answer(answer, seconds, [(port, endpoint)], lambda: _say(port, AskReaders()))
 
 
-async def _frames(endpoint: str, control: str, seconds: float) -> bool:
+async def _frames(endpoint: str, control: str, seconds: float, keys: Keys) -> bool:
     """Whether what the store sends arrives."""
     answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
     probe = Probe(1 + secrets.randbelow(_MAX_PROBE))
@@ -112,13 +121,13 @@ async def _frames(endpoint: str, control: str, seconds: float) -> bool:
         if probe_frame(probe.number) in burst and not answer.done():
             answer.set_result(True)
 
-    frames, asking = Port(zmq.SUB, heard), dealer(lambda _burst: None)
+    frames, asking = Port(zmq.SUB, heard, options=keys), dealer(lambda _burst: None, keys)
     frames.option(zmq.SUBSCRIBE, probe_frame(probe.number))
     ports = [(frames, endpoint), (asking, control)]
     return await _answer(answer, seconds, ports, lambda: _say(asking, probe)) is not None
 
 
-async def _publish(endpoint: str | None, seconds: float) -> bool:
+async def _publish(endpoint: str | None, seconds: float, keys: Keys) -> bool:
     """Whether a broker subscribes to what is published there."""
     if endpoint is None:
         return False
@@ -128,7 +137,7 @@ async def _publish(endpoint: str | None, seconds: float) -> bool:
         if b"\x01" in burst and not answer.done():
             answer.set_result(True)
 
-    return await _answer(answer, seconds, [(Port(zmq.XPUB, heard), endpoint)], lambda: None) is not None
+    return await _answer(answer, seconds, [(Port(zmq.XPUB, heard, options=keys), endpoint)], lambda: None) is not None
 
 
 async def _answer(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,9 @@ from mycelium.core.message import Message, PayloadCodec
 from mycelium.journal import Journal, MemoryJournal
 from mycelium.transport.addresses import Fabric, StoreAddress
 from mycelium.transport.client import Client
+from mycelium.transport.curve import client_options
 from mycelium.transport.inlets import Inlet, Surroundings
+from mycelium.transport.keyring import fingerprint
 from mycelium.transport.links import LinkSink, StrictSink
 from mycelium.transport.members import Member
 from mycelium.transport.queues import BoundedQueue
@@ -72,16 +74,25 @@ class Remote:
         fabric: where they are.
         time_ns: the time.
         codec: the codec of a contract's class.
+        own_epochs: of those that publish in this event loop, which all that read in it hear from another path.
+        name: the only service instance that uses it, where stores ask for keys.
     """
 
     def __init__(
-        self, fabric: Fabric, time_ns: Callable[[], int], codec: Callable[[type[Message]], PayloadCodec[Any]]
+        self,
+        fabric: Fabric,
+        time_ns: Callable[[], int],
+        codec: Callable[[type[Message]], PayloadCodec[Any]],
+        own_epochs: set[tuple[int, int]],
+        name: str = "",
     ) -> None:
         self._fabric = fabric
+        self._name = name
+        self._credentials = fabric.keys(name) if fabric.keys is not None else None
         self._time_ns = time_ns
         self._codec = codec
         self._names: dict[str, int] = {}
-        self._own_epochs: set[tuple[int, int]] = set()
+        self._own_epochs = own_epochs
         self._numbers = itertools.count(1)
         self._inlets: dict[Inlet, Client] = {}
         self._decoded: tuple[Envelope | None, list[Message]] = (None, [])
@@ -95,8 +106,9 @@ class Remote:
         broker = fabric.broker
         if broker is not None and broker.publish is not None:
             client = self._clients[fabric.stores.index(broker)]
-            outboxes = {source_id(name): make() for name, make in fabric.outboxes.items()}
-            self._uplink = BrokerLink(broker.publish, client.say, time_ns, fabric.live, outboxes)
+            outboxes = {source_id(one): make() for one, make in fabric.outboxes.items() if name in ("", one)}
+            keys = {} if self._credentials is None else client_options(self._credentials, self._credentials.servers[0])
+            self._uplink = BrokerLink(broker.publish, client.say, time_ns, fabric.live, outboxes, keys)
         elif self._store is not None:
             self._uplink = StoreLink(self._store, fabric.live)
         else:
@@ -114,13 +126,33 @@ class Remote:
         return store
 
     def _client(self, address: StoreAddress) -> Client:
-        client = Client(address, lambda: tuple(self._names), self._on_publisher)
+        client = Client(address, lambda: tuple(self._names), self._on_publisher, self._credentials, self._on_keys)
         client.source_names.update({source_id(name): name for name in self._fabric.names})
         return client
 
     def _on_publisher(self, said: Any) -> None:
         if isinstance(self._uplink, BrokerLink):
             self._uplink.on_said(said)
+
+    def _on_keys(self, options: Mapping[int, int | bytes]) -> None:
+        if isinstance(self._uplink, BrokerLink):
+            self._uplink.use_keys(options)
+
+    def renew_keys(self) -> None:
+        """Show other keys from now on, if there are others.
+
+        Raises:
+            ConfigError: they cannot be read.
+        """
+        if self._fabric.keys is None:
+            return
+        credentials = self._fabric.keys(self._name)
+        if credentials == self._credentials:
+            return
+        self._credentials = credentials
+        for client in self._all_clients():
+            client.use_keys(credentials)
+        log.info("connected anew with other keys", service=self._name, key=fingerprint(credentials.pair.public))
 
     # --- publishing --------------------------------------------------------------------------
 

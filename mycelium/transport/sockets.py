@@ -12,10 +12,11 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 import zmq
+from zmq.utils.monitor import parse_monitor_message
 
 from mycelium.core.errors import PathError
 
@@ -34,6 +35,13 @@ BURST = 256
 _DONTWAIT, _EVENTS = int(zmq.DONTWAIT), int(zmq.EVENTS)
 _POLLIN, _POLLOUT = int(zmq.POLLIN), int(zmq.POLLOUT)
 _MORE = int(zmq.DONTWAIT) | int(zmq.SNDMORE)
+_SOURCE = int(zmq.SRCFD)
+
+BURST_BYTES = 8 << 20
+"""What a burst holds at most, give or take a frame, where anybody may send: it is all in memory at once."""
+
+ANONYMOUS = ""
+"""The user of a connection without keys."""
 
 MAX_MESSAGE = 2 << 20
 """Bytes of one message, above which libzmq closes the connection: the largest frame, and what is around it."""
@@ -174,6 +182,36 @@ class FrameReceiver:
         self._socket.close(linger=0)
 
 
+class Received(NamedTuple):
+    """What a peer has sent, and who it is.
+
+    Args:
+        data: the bytes.
+        user: what the authentication said of its connection; :data:`ANONYMOUS` without one.
+        descriptor: of its connection, -1 where libzmq does not tell: over ipc, or when the connection is gone.
+        peer: its routing id, from a ROUTER.
+        parts: how many frames there were beside the routing id.
+    """
+
+    data: bytes
+    user: str
+    descriptor: int
+    peer: bytes = b""
+    parts: int = 1
+
+
+class ConnectionEvent(NamedTuple):
+    """What has become of a connection of a bound socket.
+
+    Args:
+        kind: of the event, as libzmq numbers them.
+        value: a descriptor, or what went wrong.
+    """
+
+    kind: int
+    value: int
+
+
 class Port:
     """A socket that both sends and receives: never waits, hands what comes in to one function, a burst at a time.
 
@@ -183,6 +221,7 @@ class Port:
         on_each: sees each of them at once, before the next one is received.
         on_room: called when there may be room again after :meth:`send` said False.
         options: options of libzmq, set before the socket is bound or connected.
+        attributed: whether what comes in is handed over as :class:`Received`, with who has sent it.
     """
 
     def __init__(
@@ -193,12 +232,14 @@ class Port:
         on_each: Callable[[Any], None] | None = None,
         on_room: Callable[[], None] = lambda: None,
         options: Mapping[int, int | bytes] = MappingProxyType({}),
+        attributed: bool = False,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._socket = shared_context().socket(kind)
-        for option, value in [*_COMMON_OPTIONS.items(), *options.items()]:
-            self._socket.setsockopt(option, value)
-        self._receive: Callable[[int], Any] = self._socket.recv_multipart if kind == zmq.ROUTER else self._socket.recv
+        self.set_options({**_COMMON_OPTIONS, **options})
+        self._receive: Callable[[int], Any] = self._receiver(kind, attributed=attributed)
+        self._attributed = attributed
+        self._monitor: zmq.Socket[bytes] | None = None
         self._on_burst = on_burst
         self._on_each = on_each
         self._on_room = on_room
@@ -251,6 +292,51 @@ class Port:
         self._socket.setsockopt(number, value)
         self._look_soon()
 
+    def set_options(self, options: Mapping[int, int | bytes]) -> None:
+        """Set options that count for what is bound or connected after it."""
+        for number, value in options.items():
+            self._socket.setsockopt(number, value)
+
+    def connect_anew(self, options: Mapping[int, int | bytes]) -> None:
+        """End the connection, if there is one, and make another with these options. What was under way is lost."""
+        self.set_options(options)
+        if self._endpoint:
+            self._socket.disconnect(self._endpoint)
+            self.connect(self._endpoint)
+
+    def bind_anew(self, options: Mapping[int, int | bytes]) -> None:
+        """Go on listening with these options. Connections that are there already stay.
+
+        Raises:
+            PathError: the endpoint could not be had again.
+        """
+        self.set_options(options)
+        self._socket.unbind(self._endpoint)
+        self.bind(self._endpoint)
+
+    def watch(self, on_event: Callable[[ConnectionEvent], None]) -> None:
+        """Tell about connections that come and go, from before :meth:`bind` on."""
+        endpoint = f"inproc://monitor-{secrets.token_hex(8)}"
+        self._socket.monitor(endpoint, _WATCHED)
+        monitor = self._monitor = shared_context().socket(zmq.PAIR)
+        monitor.rcvhwm = 0  # a full pipe would hold up the thread that does all input and output
+        monitor.connect(endpoint)
+
+        def look() -> None:
+            if self._closed:  # before this look's turn came
+                return
+            # The descriptor is edge-triggered: read to the end, and look again if the end was not reached.
+            try:
+                for _ in range(BURST):
+                    found = parse_monitor_message(monitor.recv_multipart(_DONTWAIT))
+                    on_event(ConnectionEvent(int(found["event"]), int(found["value"])))
+            except zmq.Again:
+                return
+            self._loop.call_soon(look)
+
+        self._loop.add_reader(monitor.fileno(), look)
+        self._loop.call_soon(look)
+
     def send(self, frame: bytes) -> bool:
         """Hand a frame to libzmq; False if it has no room for it now."""
         try:
@@ -276,6 +362,15 @@ class Port:
             self._look_soon()
         return True
 
+    def send_parts(self, parts: list[bytes]) -> None:
+        """Hand a message of several parts to libzmq, for a peer in the same process that waits for it."""
+        self._socket.send_multipart(parts, _DONTWAIT)
+        self._look_soon()
+
+    def unbind(self) -> None:
+        """Give the endpoint back at once; :meth:`close` does it some time later."""
+        self._socket.unbind(self._endpoint)
+
     def skip(self, most: int) -> int:
         """Throw away what waits; how many frames that were, at most so many."""
         for number in range(most):
@@ -285,6 +380,27 @@ class Port:
                 self.unbroken = 0
                 return number
         return most
+
+    def _receiver(self, kind: int, *, attributed: bool) -> Callable[[int], Any]:
+        socket = self._socket
+        if kind == zmq.ROUTER:
+            if not attributed:
+                return socket.recv_multipart
+
+            def parts_and_user(flags: int) -> Received:
+                peer, *parts = socket.recv_multipart(flags, copy=False)
+                data = parts[0] if parts else peer
+                return Received(data.bytes if parts else b"", *_sender(data), peer.bytes, len(parts))
+
+            return parts_and_user
+        if not attributed:
+            return socket.recv
+
+        def frame_and_user(flags: int) -> Received:
+            frame = socket.recv(flags, copy=False)
+            return Received(frame.bytes, *_sender(frame))
+
+        return frame_and_user
 
     def _look_soon(self) -> None:
         # Whatever was called may have taken the descriptor's signal: it must be looked again, once a turn.
@@ -305,16 +421,21 @@ class Port:
 
     def _drain(self) -> None:
         burst: list[Any] = []
+        room = BURST_BYTES
         try:
             for _ in range(BURST):
                 received = self._receive(_DONTWAIT)
                 if self._on_each is not None:
                     self._on_each(received)
                 burst.append(received)
+                if self._attributed:
+                    room -= len(received.data)
+                    if room < 0:
+                        break
         except zmq.Again:
             self.unbroken = 0
         else:
-            self.unbroken += BURST
+            self.unbroken += len(burst)
             self._look_soon()
         if burst:
             try:
@@ -328,10 +449,30 @@ class Port:
         """Close it; for ``linger_ms`` libzmq goes on sending what it has taken."""
         if not self._closed:
             self._closed = True
+            if self._monitor is not None:
+                self._loop.remove_reader(self._monitor.fileno())
+                self._socket.disable_monitor()
+                self._monitor.close(linger=0)
             self._loop.remove_reader(self._descriptor)
             self._socket.close(linger=linger_ms)
 
 
-def dealer(on_burst: Callable[[list[Any]], None]) -> Port:
+_WATCHED = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED
+
+
+def _sender(frame: zmq.Frame) -> tuple[str, int]:
+    """Who has sent a frame: user and descriptor. libzmq says neither of a connection that is gone."""
+    try:
+        user = frame.get("User-Id")
+    except zmq.ZMQError:
+        user = ANONYMOUS
+    try:
+        return str(user), int(frame.get(_SOURCE))
+    except zmq.ZMQError:
+        return str(user), -1
+
+
+def dealer(on_burst: Callable[[list[Any]], None], options: Mapping[int, int | bytes] = MappingProxyType({})) -> Port:
     """The socket from which a client speaks to a store, which knows it by the same identity when it connects again."""
-    return Port(zmq.DEALER, on_burst, options={zmq.RCVHWM: 0, zmq.ROUTING_ID: b"\1" + secrets.token_bytes(16)})
+    identity = b"\1" + secrets.token_bytes(16)
+    return Port(zmq.DEALER, on_burst, options={zmq.RCVHWM: 0, zmq.ROUTING_ID: identity, **options})

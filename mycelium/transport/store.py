@@ -10,11 +10,10 @@ and what it missed it reads from the journal.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Sequence
-from pathlib import Path
-from typing import IO, Any
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 import structlog
 import zmq
@@ -31,13 +30,17 @@ from mycelium.core.delivery.control import (
     tick_frame,
 )
 from mycelium.core.delivery.frames import Frame, StreamKey
-from mycelium.core.errors import PathError, WireError
-from mycelium.core.topics import MAX_TOPIC_BYTES
+from mycelium.core.errors import AccessError, PathError, WireError
 from mycelium.journal import Entry, Journal, JournalDamagedError, JournalFullError
 from mycelium.transport.addresses import StoreAddress
+from mycelium.transport.audience import Audience
+from mycelium.transport.binding import Hold, bind
 from mycelium.transport.clerk import Clerk
 from mycelium.transport.complaints import Complaints
-from mycelium.transport.sockets import Port
+from mycelium.transport.door import Door
+from mycelium.transport.guard import NOT_GRANTED, NOT_READ, Guard, name_of
+from mycelium.transport.limits import DEFAULT_LIMITS, Limits
+from mycelium.transport.sockets import Port, Received
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger("store")
 
@@ -49,9 +52,6 @@ FRAMES_HIGH_WATER = 512
 
 ANSWERS_HIGH_WATER = 64
 """Answers that wait for one client: one that asks and does not read costs 16 MB at most."""
-
-MAX_SUBSCRIPTIONS = 500_000
-"""Prefixes that are subscribed to, all readers together. Chosen by us: 200 readers with 2,500 each, 50 MB."""
 
 MAX_TICK_MARKS = 5_000
 
@@ -65,8 +65,6 @@ see ADR 0013."""
 TRIM_FRAMES = 500
 """Removed in one go: some 4 ms in which nothing else is done."""
 
-IPC_MODE = 0o660
-
 
 class Store:
     """One store, in the running event loop.
@@ -78,6 +76,9 @@ class Store:
         names: service instances that are known to publish here.
         on_said: takes what clients say that is not for the store: ``(peer, said)``; True if it was dealt with.
         on_synced: called when the journal may have become more durable.
+        guard: judges what clients say, at a store with keys.
+        keys: options of libzmq for its sockets, at a store with keys.
+        limits: what one client may ask for.
     """
 
     def __init__(
@@ -89,39 +90,47 @@ class Store:
         names: Collection[str] = (),
         on_said: Callable[[bytes, Any], bool] = lambda _peer, _said: False,
         on_synced: Callable[[], None] = lambda: None,
+        guard: Guard | None = None,
+        keys: Mapping[int, int | bytes] = MappingProxyType({}),
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self.address = address
         self.journal = journal
         self.instance: int = time_ns()
-        self.clerk: Clerk = Clerk(journal, self.instance, time_ns, names)
+        self.clerk: Clerk = Clerk(journal, self.instance, time_ns, names, limits)
         self.complaints: Complaints = Complaints(time_ns)
-        self.subscriptions: int = 0
-        """Prefixes that are subscribed to, by all readers together."""
-        self._prefixes: Counter[bytes] = Counter()
+        self._guard = guard
+        self._limits = limits
+        self._audience = Audience(limits)
         self._time_ns = time_ns
         self._on_said = on_said
         self._on_synced = on_synced
         self.expired: dict[str, int] = {}
         """Messages that retention has removed, by cause."""
         self._dirty: dict[StreamKey, None] = {}
-        self._ticks = 0
+        # By who they are for; without keys they are for everybody.
+        self._ticks: Counter[str] = Counter()
         self._closed = False
         self._frames = Port(
             zmq.XPUB,
             lambda _burst: None,
             on_each=self._subscribe,
-            options={zmq.XPUB_MANUAL: 1, zmq.SNDHWM: FRAMES_HIGH_WATER},
+            options={zmq.XPUB_MANUAL: 1, zmq.SNDHWM: FRAMES_HIGH_WATER, **keys},
+            attributed=True,
         )
         self._control = Port(
             zmq.ROUTER,
             self._on_requests,
-            options={zmq.ROUTER_MANDATORY: 1, zmq.ROUTER_HANDOVER: 1, zmq.SNDHWM: ANSWERS_HIGH_WATER},
+            options={zmq.ROUTER_MANDATORY: 1, zmq.ROUTER_HANDOVER: 1, zmq.SNDHWM: ANSWERS_HIGH_WATER, **keys},
+            attributed=True,
         )
         self._loop = asyncio.get_running_loop()
-        self._fetches: deque[tuple[bytes, Fetch]] = deque()
+        self._doors: list[Door] = []
+        self._fetches: deque[tuple[bytes, str, Fetch]] = deque()
+        self._fetches_of: Counter[bytes] = Counter()
         self._has_sent = False
         """Whether frames have left since a repair was answered last: somebody lives."""
-        self._held: list[IO[bytes]] = []
+        self._held: list[Hold] = []
         self._ticking: asyncio.Task[None] | None = None
         self._said = asyncio.Event()
 
@@ -131,6 +140,9 @@ class Store:
         Raises:
             PathError: an endpoint is taken.
         """
+        if not self.address.frames.startswith("ipc://"):
+            # Others in the network; over ipc the file system says who may come.
+            self._doors = [self.door(self._frames, on_left=self._audience.left), self.door(self._control)]
         try:
             for port, endpoint in ((self._frames, self.address.frames), (self._control, self.address.control)):
                 held = bind(port, endpoint)
@@ -141,12 +153,58 @@ class Store:
             raise
         self._ticking = asyncio.get_running_loop().create_task(self._tick_forever(), name="store ticks")
 
+    def door(self, port: Port, on_left: Callable[[int], None] = lambda _descriptor: None) -> Door:
+        """See to the connections of a port that is about to be bound."""
+        return Door(
+            port,
+            self._limits,
+            self._loop.time,
+            on_left=on_left,
+            accepts=self._guard.is_accepted if self._guard is not None else lambda _user: True,
+            refuse=self._refuse_connection,
+        )
+
+    def _refuse_connection(self, who: str, cause: str) -> None:
+        self.clerk.refuse(who, cause)
+        self.complaints.say(who, cause)
+
+    def renewed(self, gone: frozenset[str]) -> None:
+        """The guard judges by other rules: end what it does not grant any more.
+
+        Args:
+            gone: users that are not accepted any more.
+        """
+        for door in self._doors:
+            door.cut_all(gone)
+        if self._guard is None:
+            return
+        for descriptor, prefixes in self._audience.held():
+            user = self._doors[0].user(descriptor)
+            # libzmq cannot take back what it has granted. Whoever is cut comes again, and gets what is still its.
+            if not all(self._guard.may_subscribe(user, prefix) for prefix in prefixes):
+                self._doors[0].cut(descriptor, NOT_GRANTED)
+
+    def use_keys(self, keys: Mapping[int, int | bytes]) -> None:
+        """Meet new connections with these keys.
+
+        Raises:
+            PathError: a port could not be had again.
+        """
+        for port in (self._frames, self._control):
+            port.bind_anew(keys)
+
+    @property
+    def subscriptions(self) -> int:
+        """Prefixes that are subscribed to, by all readers together."""
+        return self._audience.total
+
     async def aclose(self, *, linger_ms: int = 0) -> None:
         """Stop answering; for ``linger_ms`` libzmq goes on sending what it has."""
         if self._closed:
             return
         self._closed = True
-        self._frames.send(tick_frame(Tick(self.instance, self._ticks + 1, (), {}, closing=True)))
+        for name in self._listeners():
+            self._frames.send(tick_frame(Tick(self.instance, self._ticks[name] + 1, (), {}, closing=True), name))
         if self._ticking is not None:
             self._ticking.cancel()
             await asyncio.gather(self._ticking, return_exceptions=True)
@@ -209,40 +267,50 @@ class Store:
         """Say something to a client; False if it is gone or does not listen."""
         return self._control.send_to(peer, encode(said))
 
-    def _on_requests(self, burst: Iterable[list[bytes]]) -> None:
-        for parts in burst:
-            peer = parts[0]
+    def _on_requests(self, burst: Iterable[Received]) -> None:
+        for received in burst:
+            if self._doors:
+                self._doors[1].said(received.descriptor, received.user)
             try:
-                if len(parts) != 2:
-                    raise WireError(f"a message of {len(parts) - 1} parts, expected 1")
-                self._on_request(peer, parts[1])
-            except (WireError, JournalDamagedError) as error:
-                self._refuse(peer, error)
+                if received.parts != 1:
+                    raise WireError(f"a message of {received.parts} parts, expected 1")
+                self._on_request(received.peer, received.user, received.data)
+            except (WireError, JournalDamagedError, AccessError) as error:
+                self._refuse(received.peer, received.user, error)
 
-    def _on_request(self, peer: bytes, data: bytes) -> None:
+    def _on_request(self, peer: bytes, user: str, data: bytes) -> None:
         said = from_client(data)
+        if self._guard is not None:
+            said = self._guard.judged(user, said)
         if isinstance(said, Probe):
-            self.clerk.heard(peer)
+            self.clerk.heard(peer, user)
             self._frames.send(probe_frame(said.number))
             return
-        if self._on_said(peer, said):
-            self.clerk.heard(peer)
-            return
         if isinstance(said, Fetch):
-            self._fetch_later(peer, said)
+            self._fetch_later(peer, user, said)
             return
-        answers = self.clerk.answer(peer, said)
+        self.clerk.heard(peer, user)
+        if self._on_said(peer, said):
+            return
+        answers = self.clerk.answer(peer, said, user)
         self._said.set()
         for to, answer in answers:
             if not self.say(to, answer) and to != peer:
                 self.clerk.gone(to)
         self._say_due()
 
-    def _fetch_later(self, peer: bytes, said: Fetch) -> None:
-        self.clerk.heard(peer)
+    def _fetch_later(self, peer: bytes, user: str, said: Fetch) -> None:
+        self.clerk.heard(peer, user)
+        if self._guard is not None:
+            type_id = self.clerk.holdings.type_of(said.stream)
+            if not self._guard.may_read(name_of(user), type_id, said.stream.topic):
+                raise AccessError(NOT_READ, said.stream.topic)
+        if self._fetches_of[peer] >= self._limits.repairs_each:
+            raise AccessError("too many repair requests", f"{self._fetches_of[peer]} wait")
         if len(self._fetches) >= MAX_FETCHES:
             return  # it will ask again
-        self._fetches.append((peer, said))
+        self._fetches.append((peer, user, said))
+        self._fetches_of[peer] += 1
         if len(self._fetches) == 1:
             self._loop.call_soon(self._fetch_next)
 
@@ -251,21 +319,31 @@ class Store:
         if self._closed:
             return
         began = self._loop.time()
-        peer, said = self._fetches.popleft()
+        peer, user, said = self._fetches.popleft()
+        self._fetches_of[peer] -= 1
+        if not self._fetches_of[peer]:
+            del self._fetches_of[peer]
         try:
-            for to, answer in self.clerk.answer(peer, said):
+            for to, answer in self.clerk.answer(peer, said, user):
                 self.say(to, answer)
-        except JournalDamagedError as error:
-            self._refuse(peer, error)
+        except (JournalDamagedError, AccessError) as error:
+            self._refuse(peer, user, error)
         if self._fetches:
             rest = REST * (self._loop.time() - began) if self._has_sent else 0.0
             self._has_sent = False
             self._loop.call_later(rest, self._fetch_next)
 
-    def _refuse(self, peer: bytes, error: WireError | JournalDamagedError) -> None:
-        cause = "control message refused" if isinstance(error, WireError) else "the journal is damaged"
-        self.clerk.refused.add(cause)
-        self.complaints.say(peer.hex(), cause, error=str(error))
+    def _refuse(self, peer: bytes, user: str, error: WireError | JournalDamagedError | AccessError) -> None:
+        match error:
+            case AccessError():
+                cause = error.cause
+            case WireError():
+                cause = "control message refused"
+            case _:
+                cause = "the journal is damaged"
+        who = name_of(user)
+        self.clerk.refuse(who, cause, error.value if isinstance(error, AccessError) else "")
+        self.complaints.say(who or peer.hex(), cause, error=str(error))
 
     def _say_due(self) -> None:
         """Say to the members of groups what has been decided. One that cannot be told is gone, which decides more."""
@@ -274,33 +352,27 @@ class Store:
                 if not self.say(member.client, said):
                     self.clerk.gone(member.client)
 
-    def _subscribe(self, message: bytes) -> None:
+    def _subscribe(self, received: Received) -> None:
         """A reader subscribes or unsubscribes. With XPUB_MANUAL libzmq leaves it to us whether it counts."""
-        if not message or message[0] > 1 or len(message) > MAX_TOPIC_BYTES + 2:
-            self._refuse_subscription(f"{len(message)} bytes are no subscription")
-        elif message[0] == 0:
-            self._unsubscribe(message[1:])
-        elif self.subscriptions >= MAX_SUBSCRIPTIONS:
-            self._refuse_subscription(f"there are {self.subscriptions}, and no more are accepted")
+        data, user = received.data, received.user
+        if self._doors:
+            self._doors[0].said(received.descriptor, user)
+        if data[:1] == b"\0":
+            if self._audience.remove(received):
+                self._frames.option(zmq.UNSUBSCRIBE, data[1:])
+            return
+        if self._guard is not None and not self._guard.may_subscribe(user, data[1:]):
+            self._refuse_subscription(user, NOT_GRANTED, repr(data[1:65]))
+            return
+        why = self._audience.add(received)
+        if why is None:
+            self._frames.option(zmq.SUBSCRIBE, data[1:])
         else:
-            self.subscriptions += 1
-            self._prefixes[message[1:]] += 1
-            self._frames.option(zmq.SUBSCRIBE, message[1:])
+            self._refuse_subscription(user, "subscription refused", why)
 
-    def _unsubscribe(self, prefix: bytes) -> None:
-        """Also when a connection breaks: libzmq says it then, once for each prefix."""
-        if not self._prefixes[prefix]:
-            del self._prefixes[prefix]
-            return  # it was refused, or never asked for
-        self.subscriptions -= 1
-        self._prefixes[prefix] -= 1
-        if not self._prefixes[prefix]:
-            del self._prefixes[prefix]
-        self._frames.option(zmq.UNSUBSCRIBE, prefix)
-
-    def _refuse_subscription(self, why: str) -> None:
-        self.clerk.refused.add("subscription refused")
-        self.complaints.say("a reader", "subscription refused", error=why)
+    def _refuse_subscription(self, user: str, cause: str, why: str) -> None:
+        self.clerk.refuse(name_of(user), cause, why)
+        self.complaints.say(name_of(user) or "a reader", cause, error=why)
 
     # --- time --------------------------------------------------------------------------------
 
@@ -319,8 +391,10 @@ class Store:
         while True:
             marks: list[Mark] = [self.clerk.holdings.mark(stream) for stream in dirty[:MAX_TICK_MARKS]]
             self.clerk.groups.advance(marks)
-            self._ticks += 1
-            self._frames.send(tick_frame(Tick(self.instance, self._ticks, tuple(marks), names)))
+            for listener in self._listeners():
+                self._ticks[listener] += 1
+                tick = Tick(self.instance, self._ticks[listener], self._for(listener, marks), names)
+                self._frames.send(tick_frame(tick, listener))
             dirty, names = dirty[MAX_TICK_MARKS:], {}
             if not dirty:
                 break
@@ -333,6 +407,17 @@ class Store:
         if self.journal.sync_if_due(now):
             self._on_synced()
         self.trim_now()
+
+    def _listeners(self) -> Iterable[str]:
+        """Whom the ticks are for: with keys, each service that is there; without, everybody."""
+        return ("",) if self._guard is None else sorted({name_of(user) for user in self.clerk.users()})
+
+    def _for(self, listener: str, marks: list[Mark]) -> tuple[Mark, ...]:
+        """How far those streams reach that are for a listener."""
+        if self._guard is None:
+            return tuple(marks)
+        may_read = self._guard.may_read
+        return tuple(mark for mark in marks if may_read(listener, mark.type_id, mark.stream.topic))
 
     def trim_now(self) -> None:
         """Remove what retention no longer keeps, counted."""
@@ -347,34 +432,3 @@ class Store:
             self.expired[cause] = self.expired.get(cause, 0) + number
         if trimmed.more:
             asyncio.get_running_loop().call_soon(self.trim_now)
-
-
-def bind(port: Port, endpoint: str) -> IO[bytes] | None:
-    """Bind a port; over ipc its directory is made, and others in its group may connect.
-
-    Returns:
-        Over ipc, what holds the endpoint: libzmq would take it from another process without a word. Close it last.
-
-    Raises:
-        PathError: the endpoint is taken, or its directory cannot be made.
-    """
-    if not endpoint.startswith("ipc://"):
-        port.bind(endpoint)
-        return None
-    path = Path(endpoint.removeprefix("ipc://"))
-    try:
-        path.parent.mkdir(mode=0o770, parents=True, exist_ok=True)
-    except OSError as error:
-        raise PathError(endpoint, f"its directory cannot be made: {error.strerror}") from None
-    held = path.with_name(path.name + ".lock").open("wb")
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        port.bind(endpoint)
-        path.chmod(IPC_MODE)
-    except BlockingIOError:
-        held.close()
-        raise PathError(endpoint, "another process is bound there: does this bundle run already?") from None
-    except BaseException:
-        held.close()
-        raise
-    return held

@@ -14,6 +14,7 @@ from mycelium.transport.streams import Route, Stream
 
 if TYPE_CHECKING:
     from mycelium.transport.inlets import Inlet
+    from mycelium.transport.remote import Remote
 
 RouteKey = tuple[int, int, str, int]
 """(source, epoch, topic, type id): what a frame says about its stream."""
@@ -60,6 +61,8 @@ class Subscription:
     routes: list[Route] = field(default_factory=list)
     inlets: list[Inlet] = field(default_factory=list)
     """Its readers at stores."""
+    remote: Remote | None = None
+    """How its service reaches these."""
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when it is detached and all that was published for it before has come in."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import structlog
@@ -78,6 +79,7 @@ class BrokerLink(Link):
         time_ns: the time.
         live: type ids whose frames are neither kept nor sent again.
         outboxes: of the sources that have one.
+        keys: options of libzmq for a broker that asks for keys.
     """
 
     window_messages: ClassVar[int] = DEFAULT_WINDOW_MESSAGES
@@ -90,6 +92,7 @@ class BrokerLink(Link):
         time_ns: Callable[[], int],
         live: Collection[int],
         outboxes: Mapping[int, Outbox],
+        keys: Mapping[int, int | bytes] = MappingProxyType({}),
     ) -> None:
         super().__init__()
         self._say = say
@@ -114,7 +117,7 @@ class BrokerLink(Link):
             zmq.XPUB,
             self._on_subscriptions,
             on_room=self._on_room,
-            options={zmq.XPUB_NODROP: 1, zmq.XPUB_VERBOSER: 1, zmq.SNDHWM: PUBLISH_HIGH_WATER},
+            options={zmq.XPUB_NODROP: 1, zmq.XPUB_VERBOSER: 1, zmq.SNDHWM: PUBLISH_HIGH_WATER, **keys},
         )
         self._endpoint = endpoint
         if self._held:
@@ -127,6 +130,10 @@ class BrokerLink(Link):
             PathError: the endpoint is not grammatical.
         """
         self._port.connect_once(self._endpoint)
+
+    def use_keys(self, keys: Mapping[int, int | bytes]) -> None:
+        """Make the connection anew with other keys. What is lost with it is sent again."""
+        self._port.connect_anew(keys)
 
     # --- sending -----------------------------------------------------------------------------
 

@@ -50,7 +50,8 @@ def make_plan(directory: Path, messages: int, *, host: str = "127.0.0.1") -> Pla
     (directory / "system.yaml").write_text(SPEC)
     (directory / "distributed.toml").write_text(
         f'[deployment]\nmode = "distributed"\nstate_dir = "state"\n'
-        f'[broker]\nhost = "{host}"\nframes_port = {frames}\ncontrol_port = {control}\npublish_port = {publish}\n'
+        f'[security]\ninsecure = true\n[broker]\nhost = "{host}"\n'
+        f"frames_port = {frames}\ncontrol_port = {control}\npublish_port = {publish}\n"
         f"journal_bytes = {4 << 30}\n"
         f'[[bundles]]\nname = "all"\nservices = ["chaos"]\n'
     )

@@ -15,7 +15,7 @@ FRAGMENTS = DOCS / "changelog.d"
 PAGES = sorted(
     [
         *(page for page in DOCS.rglob("*.md") if FRAGMENTS not in page.parents),
-        *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+        *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")),
     ]
 )
 

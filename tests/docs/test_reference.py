@@ -7,7 +7,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator
-from importlib.metadata import metadata
+from importlib.metadata import distribution, metadata
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,18 @@ import mycelium
 from adapters.polygon.settings import PolygonSettings
 from adapters.report.service import ReportSettings
 from mycelium.core.envelope import HEADER_BYTES
-from mycelium.topology.model import Broker, BrokerTopics, Bundle, Deployment, InterBundle, Logging, ServiceDelivery
+from mycelium.topology.model import (
+    Broker,
+    BrokerLimits,
+    BrokerTopics,
+    Bundle,
+    Deployment,
+    Http,
+    InterBundle,
+    Logging,
+    Security,
+    ServiceDelivery,
+)
 from strategies.flash_arbitrage.settings import FlashArbitrageSettings
 from tests.docs import command_line
 from tests.docs.pages import DOCS, FRAGMENTS, REPOSITORY
@@ -31,7 +42,10 @@ MODELS: dict[str, type[BaseModel]] = {
     "bundles": Bundle,
     "broker": Broker,
     "broker.topics": BrokerTopics,
+    "broker.limits": BrokerLimits,
     "delivery.service": ServiceDelivery,
+    "http": Http,
+    "security": Security,
     "logging": Logging,
     "services.polygon_adapter": PolygonSettings,
     "services.flash_arbitrage": FlashArbitrageSettings,
@@ -64,6 +78,8 @@ def _entries() -> Iterator[tuple[str, str]]:
     for table, model in MODELS.items():
         for name, field in model.model_fields.items():
             key = f"{table}.{name}"
+            if isinstance(field.default, BaseModel):
+                continue  # a table of its own
             if field.is_required():
                 yield key, "required"
             elif field.default is None:
@@ -106,8 +122,11 @@ def test_the_glossary_links_words_that_are_public() -> None:
 def _license_of(name: str) -> str:
     about = metadata(name)
     stated = [about[key] for key in ("License-Expression", "License") if key in about]
-    classifiers = [text for text in about.get_all("Classifier") or () if text.startswith("License ::")]
-    return stated[0] if stated else classifiers[0].rpartition(" :: ")[2]
+    stated += [
+        text.rpartition(" :: ")[2] for text in about.get_all("Classifier") or () if text.startswith("License ::")
+    ]
+    # What says nothing has the file: its first line is the licence's name.
+    return stated[0] if stated else str(distribution(name).read_text("licenses/LICENSE")).strip().splitlines()[0]
 
 
 def _required() -> list[str]:

@@ -24,6 +24,7 @@ client says            store answers           about
 :class:`Released`                              streams that a member of a group has let go of
 :class:`AskReaders`    :class:`Readers`        who reads here
 :class:`AskBooks`      :class:`Books`          the books of the store, page by page
+:class:`AskWho`        :class:`Who`            who is there, page by page
 =====================  ======================  =================================================
 
 The members of a group are told by the store which streams they get, see :mod:`mycelium.core.delivery.sharing`.
@@ -47,6 +48,12 @@ from mycelium.core.topics import MAX_TOPIC_BYTES
 TICK_TOPIC = "_sys.tick"
 PROBE_TOPIC = "_sys.probe."
 """Followed by the probe's number."""
+
+
+def tick_topic(name: str = "") -> str:
+    """Where a store with keys says how far the streams reach that are for ``name``; without keys, for everybody."""
+    return f"{TICK_TOPIC}.{name}" if name else TICK_TOPIC
+
 
 MAX_NAME = 128
 """Bytes in the name of a reader or of a publisher."""
@@ -196,6 +203,12 @@ class AskBooks(_Said, frozen=True):
     offset: Natural
 
 
+class AskWho(_Said, frozen=True):
+    """Who is there, from a place in the list on?"""
+
+    offset: Natural
+
+
 class Here(_Said, frozen=True):
     """A store is there.
 
@@ -333,6 +346,22 @@ class StreamBook(msgspec.Struct, frozen=True, gc=False, array_like=True):
     readers: dict[str, Account]
 
 
+class Offence(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """What somebody was refused.
+
+    Args:
+        who: a service, an operator, or an address.
+        cause: which rule was broken.
+        what: what was said or asked; empty if there were too many to tell apart.
+        count: how often; messages, where it is about messages.
+    """
+
+    who: str
+    cause: str
+    what: str
+    count: int
+
+
 class Books(_Said, frozen=True):
     """A page of the books.
 
@@ -343,6 +372,7 @@ class Books(_Said, frozen=True):
         total: streams in all.
         refused: messages and frames refused, by cause.
         names: of the sources in this page.
+        offences: the same by who has caused it, as far as that is known.
     """
 
     instance: int
@@ -351,6 +381,51 @@ class Books(_Said, frozen=True):
     total: int
     refused: dict[str, int]
     names: dict[int, str]
+    offences: tuple[Offence, ...] = ()
+
+
+class ReaderEntry(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """A reader that has joined.
+
+    Args:
+        name: what the ledger calls it.
+        type_id: the contract that it reads.
+        patterns: topics that match all of these.
+    """
+
+    name: str
+    type_id: int
+    patterns: tuple[str, ...]
+
+
+class ClientEntry(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """A client that is there.
+
+    Args:
+        user: the service or operator that it has shown to be; empty at a store without keys.
+        names: the service instances that publish from it, as it says.
+        readers: those that have joined from it.
+    """
+
+    user: str
+    names: tuple[str, ...]
+    readers: tuple[ReaderEntry, ...]
+
+
+class Who(_Said, frozen=True):
+    """A page of those who are there.
+
+    Args:
+        offset: as asked.
+        clients: from there on.
+        total: clients in all.
+        is_guarded: whether the store knows its clients by their keys.
+    """
+
+    offset: int
+    clients: tuple[ClientEntry, ...]
+    total: int
+    is_guarded: bool
 
 
 class Tick(_Said, frozen=True):
@@ -372,7 +447,19 @@ class Tick(_Said, frozen=True):
 
 
 FromClient = (
-    Alive | Announce | Probe | Join | Fetch | AskMarks | Report | Leave | AskReaders | AskBooks | Progress | Released
+    Alive
+    | Announce
+    | Probe
+    | Join
+    | Fetch
+    | AskMarks
+    | Report
+    | Leave
+    | AskReaders
+    | AskBooks
+    | AskWho
+    | Progress
+    | Released
 )
 FromStore = (
     Here
@@ -390,6 +477,7 @@ FromStore = (
     | Assign
     | Revoke
     | Books
+    | Who
 )
 
 T = TypeVar("T")
@@ -430,18 +518,18 @@ def from_store(data: bytes) -> FromStore:
     return _decoded(_from_store, data)  # type: ignore[no-any-return]
 
 
-def tick_frame(tick: Tick) -> bytes:
-    """A tick as it stands among the frames."""
-    return TICK_TOPIC.encode() + b"\0" + _encoder.encode(tick)
+def tick_frame(tick: Tick, name: str = "") -> bytes:
+    """A tick as it stands among the frames. See :func:`tick_topic`."""
+    return tick_topic(name).encode() + b"\0" + _encoder.encode(tick)
 
 
 def tick_of(frame: bytes) -> Tick:
-    """The tick in a frame on :data:`TICK_TOPIC`.
+    """The tick in a frame on :func:`tick_topic`.
 
     Raises:
         WireError: the bytes are no tick.
     """
-    return _decoded(_tick, frame[len(TICK_TOPIC) + 1 :])  # type: ignore[no-any-return]
+    return _decoded(_tick, frame[frame.find(b"\0") + 1 :])  # type: ignore[no-any-return]
 
 
 def probe_frame(number: int) -> bytes:

@@ -11,6 +11,7 @@ import pytest
 from mycelium.core.delivery.control import Confirm, GoBack
 from mycelium.core.policy import Delivery
 from mycelium.journal import Durability, Entry, JournalError, JournalFullError, LmdbJournal, MemoryJournal, Retention
+from mycelium.transport.sockets import ANONYMOUS
 from tests.unit.broker.test_broker import KEY, LIVE, open_broker, sending
 from tests.unit.transport.stores import SECONDS, TYPE_ID, frame, until
 
@@ -40,7 +41,7 @@ async def test_a_repeat_is_not_confirmed_with_what_the_journal_has_refused() -> 
         sender.publish(frame(1).data)
         assert (await sender.control.answer(Confirm)).marks == ((KEY, 1),)
         journal.room = 0
-        broker._on_frames([frame(2).data, frame(2).data, frame(3).data])
+        broker._on_frames([(frame(2).data, ANONYMOUS), (frame(2).data, ANONYMOUS), (frame(3).data, ANONYMOUS)])
         await until(lambda: broker.is_full and journal.tried > 5)
         broker._confirm_synced()
         assert broker._to_confirm == {}
@@ -76,7 +77,7 @@ async def test_a_burst_that_is_too_much_at_once_is_kept_in_parts() -> None:
     journal = Moody()
     journal.room = 3
     async with open_broker(journal) as broker:
-        broker._on_frames([frame(sequence).data for sequence in range(1, 101)])
+        broker._on_frames([(frame(sequence).data, ANONYMOUS) for sequence in range(1, 101)])
         assert (broker.accepted, broker.is_full) == (100, False)
         assert journal.last_sequence(KEY) == 100
 
@@ -95,7 +96,7 @@ async def test_a_journal_that_fails_ends_the_broker() -> None:
         journal.broken = False
         sender.publish(frame(2).data, frame(3).data)
         broker._try_again()
-        broker._on_frames([frame(2).data])
+        broker._on_frames([(frame(2).data, ANONYMOUS)])
         assert journal.last_sequence(KEY) == 1
 
 
@@ -108,7 +109,7 @@ async def test_a_sync_that_fails_ends_the_broker(tmp_path: Path, monkeypatch: py
 
     async with open_broker(journal) as broker:
         monkeypatch.setattr(journal, "sync", fail)
-        broker._on_frames([frame(1).data])
+        broker._on_frames([(frame(1).data, ANONYMOUS)])
         async with asyncio.timeout(SECONDS):
             with pytest.raises(JournalError, match="Input/output error"):
                 await broker.failed

@@ -23,6 +23,9 @@ services = ["ponger"]
 name = "questions"
 services = ["pinger"]
 
+[security]
+insecure = true
+
 [broker]
 host = "10.0.0.9"
 """
@@ -82,6 +85,27 @@ def test_two_runs_share_no_socket_no_port_and_no_state(
             free.bind(("127.0.0.1", port))
     assert len(set(ports)) == 3
     assert not {value for name, value in one.items() if name != "MYCELIUM_BROKER__HOST"} & set(two.values())
+
+
+@pytest.mark.parametrize(
+    ("mode", "http", "watched"),
+    [
+        ("distributed", "port = 8080", ["answers", "broker", "questions"]),
+        ("distributed", "[http.ports]\nanswers = 8080", ["answers"]),
+        ("bundled", "[http.ports]\nanswers = 8080\nbroker = 8081", ["answers"]),
+        ("bundled", "", []),
+    ],
+)
+def test_who_answers_over_http_does_it_on_a_port_of_this_run(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, http: str, watched: list[str]
+) -> None:
+    config.write_text(f"{config.read_text()}\n[http]\n{http}\n")
+    for name, value in overrides(in_mode(config, mode).topology.values, tmp_path).items():
+        monkeypatch.setenv(name, value)
+    values = load_topology(config).values.http
+    ports = {name: values.port_of(name) for name in watched}
+    assert not {8080, 8081} & set(ports.values())
+    assert len(set(ports.values())) == len(watched)
 
 
 def test_the_books_are_compared_where_a_subscription_reads_all_of_a_contract(config: Path) -> None:

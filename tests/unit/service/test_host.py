@@ -120,6 +120,30 @@ async def test_readers_are_wired_before_publishers_run() -> None:
     assert Collector.seen[0] == 0
 
 
+async def test_a_host_is_ready_from_when_all_is_wired_until_it_drains() -> None:
+    """And says which service is not at work: while they start, one after another, and from when they drain."""
+    seen: list[dict[str, str]] = []
+
+    class Looking(Collector):
+        async def start(self) -> None:
+            seen.append(dict(host.unready()))
+
+        async def stop(self) -> None:
+            seen.append(dict(host.unready()))
+
+    class Early(Source):
+        async def run(self) -> None:
+            seen.append(dict(host.unready()))
+
+    host = host_of(Early, Squarer, Looking)
+    assert host.unready() == dict.fromkeys(("source", "squarer", "collector"), "created")
+    await host.run()
+    assert seen[0]["collector"] == "starting"
+    assert set(seen[0]) == {"source", "squarer", "collector"}
+    assert seen[1] == {}
+    assert seen[2] == {"source": "stopped", "squarer": "stopped", "collector": "draining"}
+
+
 class Endless(Source):
     """Publishes until it is told to stop."""
 

@@ -10,7 +10,7 @@ from mycelium.core.errors import ConfigError
 from mycelium.journal.protocol import Durability
 from mycelium.topology.load import load_topology
 from mycelium.topology.model import BrokerTopics, Mode, ServiceDelivery, Start
-from mycelium.topology.rules import MAX_IPC_PATH
+from mycelium.transport.addresses import MAX_IPC_PATH
 
 GOOD = """
 [deployment]
@@ -33,6 +33,9 @@ speed = 3
 """
 
 BROKER = """
+[security]
+insecure = true
+
 [broker]
 host = "10.0.0.9"
 publish_port = 9001
@@ -202,8 +205,8 @@ def test_each_mistake_about_other_processes_is_answered_too(
 
 @pytest.mark.parametrize("spare", [0, -1])
 def test_the_longest_socket_path_may_have_107_bytes(write: Path, spare: int) -> None:
-    """`/one.frames` and `/two.frames` are as long; an umlaut has two bytes."""
-    directory = "/" + "ö".ljust(MAX_IPC_PATH - spare - len("/") - len("/one.frames") - 1, "x")
+    """`/one.control` and `/two.control` are as long; an umlaut has two bytes."""
+    directory = "/" + "ö".ljust(MAX_IPC_PATH - spare - len("/") - len("/one.control") - 1, "x")
     text = GOOD.replace('"monolith"', '"bundled"').replace("/run/here", directory)
     write.write_text(text)
     if spare < 0:

@@ -133,7 +133,7 @@ class Listener:
         mark = b"mark %d" % next(_marks)
         self.subscribe(prefix)
         self.subscribe(mark)
-        await until(lambda: mark in store._prefixes)
+        await until(lambda: mark in store._audience)
 
     async def hear(self, begin: bytes) -> bytes:
         """The next frame that begins so; others are passed over."""

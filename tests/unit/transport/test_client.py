@@ -86,7 +86,7 @@ async def test_the_last_frame_of_a_stream_is_found_with_the_ticks() -> None:
         assert await at.read(1) == [2]
         # The tick that says so is lost, too: the next one has a number that shows it.
         at.store.journal.append([Entry(KEY, 3, 1, 0, ticks(3, 3).data)])
-        at.store._ticks += 1
+        at.store._ticks[""] += 1
         assert await at.read(1) == [3]
 
 

@@ -30,7 +30,7 @@ class Heard:
 
 
 def client_of(at: Reading) -> Client:
-    remote = at.bus._opened()._remote
+    remote = at.bus._opened()._remote("")
     assert remote is not None
     (client,) = remote._clients
     return client

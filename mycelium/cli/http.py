@@ -1,0 +1,124 @@
+"""From a topology to what a process serves over HTTP."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mycelium.broker.broker import Broker
+from mycelium.core.errors import ConfigError, Problem
+from mycelium.topology.hosts import is_loopback
+from mycelium.topology.load import LoadedTopology
+
+SHORTEST_TOKEN = 32
+"""Characters. Chosen by us: 128 bits where a program has chosen them, written in hexadecimal."""
+_LONGEST_TOKEN = 1024
+_OTHERS = stat.S_IRWXO | stat.S_IWGRP
+_KEY = "http.token_file"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a process serves HTTP.
+
+    Args:
+        host: what it binds to.
+        port: there.
+        token: what shows who may see everything, if there is one.
+    """
+
+    host: str
+    port: int
+    token: str | None = field(default=None, repr=False)
+
+
+def endpoint_of(topology: LoadedTopology, process: str | None) -> Endpoint | None:
+    """Where a process serves HTTP; None if it does not.
+
+    Args:
+        topology: what it belongs to.
+        process: the name of its bundle, or ``broker``; None for the only one of a monolith.
+
+    Raises:
+        ConfigError: the file with the token cannot be read, can be by others, or holds no token.
+    """
+    http = topology.values.http
+    port = http.port_of(process)
+    if port is None:
+        return None
+    token = None
+    if http.token_file is not None:
+        path = topology.directory / http.token_file
+        try:
+            token = _token(path)
+        except (OSError, ValueError) as error:
+            reason = f"cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
+            raise ConfigError([Problem(topology.origin("http", "token_file"), _KEY, reason, str(path))]) from None
+    return Endpoint(http.host, port, token)
+
+
+def _token(path: Path) -> str:
+    """The token in a file. What is wrong is said without it."""
+    # Not to wait for a writer, should it be a pipe.
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        mode = os.fstat(file.fileno()).st_mode
+        if not stat.S_ISREG(mode):
+            raise ValueError("is no file")
+        if mode & _OTHERS:
+            raise ValueError(
+                f"can be read by others or written by its group (mode {stat.S_IMODE(mode):04o}); chmod 600"
+            )
+        text = file.read(_LONGEST_TOKEN + 1).strip()
+    how = "make one with: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
+    if len(text) > _LONGEST_TOKEN or not all(0x21 <= byte <= 0x7E for byte in text):
+        raise ValueError(f"holds no token, which is one line of visible ASCII characters; {how}")
+    if len(text) < SHORTEST_TOKEN:
+        raise ValueError(f"holds a token of {len(text)} characters, which needs {SHORTEST_TOKEN}; {how}")
+    return text.decode("ascii")
+
+
+@asynccontextmanager
+async def serving(
+    endpoint: Endpoint | None, unready: Callable[[], Mapping[str, str]], time_ns: Callable[[], int]
+) -> AsyncIterator[None]:
+    """Serve HTTP for as long as the block runs, or do nothing if there is no endpoint.
+
+    Args:
+        endpoint: where.
+        unready: what of this process is not ready, each with its state; empty when all is.
+        time_ns: the time.
+
+    Raises:
+        PathError: the address cannot be bound.
+    """
+    if endpoint is None:
+        yield
+        return
+    # Here, so that processes without it need no memory for it.
+    from mycelium.observe.endpoints import PUBLIC, application
+    from mycelium.observe.http_guard import Guard
+    from mycelium.observe.http_server import HttpServer
+
+    guard = Guard(
+        application(unready),
+        token=endpoint.token,
+        public=PUBLIC,
+        loopback=is_loopback(endpoint.host),
+        time_ns=time_ns,
+    )
+    async with HttpServer(guard, endpoint.host, endpoint.port, time_ns=time_ns).serving():
+        yield
+
+
+def unready_of(broker: Broker) -> Mapping[str, str]:
+    """What keeps a broker from taking what is published."""
+    found = {} if broker.is_open else {"broker": "not bound"}
+    if broker.failed.done() and not broker.failed.cancelled():
+        found["journal"] = "failed"
+    elif broker.is_full:
+        found["journal"] = "full"
+    return found

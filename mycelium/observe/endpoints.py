@@ -1,0 +1,50 @@
+"""What a process serves over HTTP to those who watch it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+LIVE = "/livez"
+READY = "/readyz"
+PUBLIC = frozenset({LIVE, READY})
+"""Paths that name no data: whoever starts and stops processes may ask for them without a token."""
+
+
+def application(unready: Callable[[], Mapping[str, str]]) -> Starlette:
+    """The application, to be put behind a guard.
+
+    Args:
+        unready: what of this process is not ready, each with its state; empty when all is.
+    """
+
+    async def live(_request: Request) -> Response:
+        return JSONResponse({"alive": True})
+
+    async def ready(_request: Request) -> Response:
+        # States and no reasons: what an error says is in the log, and may not be for everyone.
+        waiting = unready()
+        return JSONResponse({"ready": not waiting, "not_ready": dict(waiting)}, 503 if waiting else 200)
+
+    made = Starlette(
+        routes=[Route(LIVE, live), Route(READY, ready)],
+        exception_handlers={HTTPException: _refused, Exception: _failed},
+    )
+    # It would answer /livez/ with an address that it takes from the request.
+    made.router.redirect_slashes = False
+    return made
+
+
+async def _refused(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"error": error.detail.lower()}, error.status_code, headers=error.headers)
+
+
+async def _failed(_request: Request, _error: Exception) -> Response:
+    # What it was goes to the log: Starlette raises it again, and the server logs it.
+    return JSONResponse({"error": "internal error"}, 500)
