@@ -38,6 +38,10 @@ class Key(enum.StrEnum):
     """The same, published and read message by message."""
     TCP_UNCOALESCED = "tcp_uncoalesced"
     """The same, and each message in a frame of its own."""
+    TCP_KEYS = "tcp_keys"
+    """As tcp, with keys: encrypted, and each frame and question judged."""
+    TCP_KEYS_UNCOALESCED = "tcp_keys_uncoalesced"
+    """As tcp_uncoalesced, with keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +101,7 @@ def start_proxy(processes: RoleProcesses) -> tuple[RoleProcess, str, str]:
 
 
 def start_broker(
-    processes: RoleProcesses, directory: Path, *, journal_bytes: int | None = None
+    processes: RoleProcesses, directory: Path, *, journal_bytes: int | None = None, keys: Path | None = None
 ) -> tuple[RoleProcess, StoreAddress]:
     """Start a broker with its files in a directory: its process, and where it is.
 
@@ -105,11 +109,12 @@ def start_broker(
         processes: that end with it.
         directory: an empty one.
         journal_bytes: how much it keeps; by default as much as any broker.
+        keys: where to make keys, if it is to ask for them.
 
     Raises:
         RoleError: it failed.
     """
-    topology, address = write_system(directory, journal_bytes=journal_bytes)
+    topology, address = write_system(directory, journal_bytes=journal_bytes, keys=keys)
     broker = processes.add(
         RoleProcess(
             (sys.executable, "-m", "mycelium", "broker", "--config", topology),
@@ -161,12 +166,16 @@ def _open_ipc(processes: RoleProcesses, directory: Path) -> Ends:
     return Ends(near, far)
 
 
-def _open_tcp(processes: RoleProcesses, directory: Path, *, coalesce: bool = True) -> Ends:
-    broker, address = start_broker(processes, directory)
-    near, far = (
-        processes.add(_role(end, "typed", TypedSettings(end, lane, 1 - lane, stores=(address,), coalesce=coalesce)))
+def _open_tcp(processes: RoleProcesses, directory: Path, *, coalesce: bool = True, with_keys: bool = False) -> Ends:
+    keys = directory / "keys" if with_keys else None
+    broker, address = start_broker(processes, directory, keys=keys)
+    settings = (
+        TypedSettings(
+            end, lane, 1 - lane, stores=(address,), coalesce=coalesce, keys=None if keys is None else str(keys)
+        )
         for lane, end in enumerate(ENDS)
     )
+    near, far = (processes.add(_role(one.name, "typed", one)) for one in settings)
     _all_ready(near, far)
     return Ends(near, far, broker)
 
@@ -180,6 +189,10 @@ PATHS: MappingProxyType[Key, MeasuredPath] = MappingProxyType(
         Key.TCP: MeasuredPath(_open_tcp, has_latency=True, floor=Key.RAW_PROXY),
         Key.TCP_ONE_BY_ONE: MeasuredPath(_open_tcp, "one", "steps", floor=Key.RAW_PROXY),
         Key.TCP_UNCOALESCED: MeasuredPath(partial(_open_tcp, coalesce=False), "one", "steps", floor=Key.RAW_PROXY),
+        Key.TCP_KEYS: MeasuredPath(partial(_open_tcp, with_keys=True), has_latency=True, floor=Key.TCP),
+        Key.TCP_KEYS_UNCOALESCED: MeasuredPath(
+            partial(_open_tcp, coalesce=False, with_keys=True), "one", "steps", floor=Key.TCP_UNCOALESCED
+        ),
     }
 )
 """All of them."""

@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -29,6 +30,7 @@ from mycelium.observe.logs import configure_logging
 from mycelium.transport.addresses import Fabric, StoreAddress
 from mycelium.transport.exchange import Network
 from mycelium.transport.floor import RawEnd, RawProxy
+from mycelium.transport.keyring import Keyring
 
 RUN = 1024
 """Messages that are published at a time, as a service does that has read a block or a batch."""
@@ -47,6 +49,7 @@ class TypedSettings:
         stores: where it reads, and a broker where it publishes.
         own: its own store, where there is no broker.
         coalesce: whether a frame may carry several messages.
+        keys: the directory of its keys, for a broker that asks for them.
     """
 
     name: str
@@ -55,6 +58,7 @@ class TypedSettings:
     stores: tuple[StoreAddress, ...] = ()
     own: StoreAddress | None = None
     coalesce: bool = True
+    keys: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +166,11 @@ async def typed(settings: TypedSettings) -> None:
 def _fabric(settings: TypedSettings) -> Fabric | None:
     if not settings.stores:
         return None
-    return Fabric(stores=settings.stores, own=settings.own, coalesce=settings.coalesce)
+    keys = None
+    if settings.keys is not None:
+        credentials = Keyring(Path(settings.keys)).credentials(settings.name, time.time())
+        keys = {settings.name: credentials}.__getitem__
+    return Fabric(stores=settings.stores, own=settings.own, coalesce=settings.coalesce, keys=keys)
 
 
 def raw(settings: RawSettings) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from mycelium.bench.messages import Sample
 from mycelium.core.message import Message, contract_of
 from mycelium.topology.model import ENVIRONMENT_PREFIX
 from mycelium.transport.addresses import StoreAddress
+from mycelium.transport.keyring import BROKER, Keyring
 from mycelium.transport.ports import free_ports
 
 ENDS = ("near", "far")
@@ -43,6 +45,7 @@ frames_port = {frames}
 control_port = {control}
 durability = "process"
 {more}
+{security}
 [[bundles]]
 name = "ends"
 services = [{services}]
@@ -50,7 +53,7 @@ services = [{services}]
 
 
 def write_system(
-    directory: Path, message_type: type[Message] = Sample, *, journal_bytes: int | None = None
+    directory: Path, message_type: type[Message] = Sample, *, journal_bytes: int | None = None, keys: Path | None = None
 ) -> tuple[Path, StoreAddress]:
     """Write a topology with a broker, and its ``system.yaml``.
 
@@ -58,6 +61,7 @@ def write_system(
         directory: where to.
         message_type: what may be published.
         journal_bytes: how much the broker keeps; by default as much as any broker.
+        keys: where to make keys, for a broker that asks for them.
 
     Returns:
         The topology's path, and where the broker will be.
@@ -77,10 +81,14 @@ def write_system(
             frames=frames,
             control=control,
             more="" if journal_bytes is None else f"journal_bytes = {journal_bytes}\n",
+            security="" if keys is None else f'[security]\nkeys = "{keys}"\n',
             services=", ".join(f'"{end}"' for end in ENDS),
         ),
         encoding="utf-8",
     )
+    if keys is not None:
+        for name in (BROKER, *ENDS):
+            Keyring(keys).create(name, time.time())
     return topology, StoreAddress("broker", tcp(frames), tcp(control), tcp(publish))
 
 

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from mycelium.core.errors import ConfigError, Problem
@@ -31,8 +32,13 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A service, an
 DEFAULT_KEYS = Path("keys")
 DEFAULT_SPEC = Path(SPEC_NAME)
 
-_DURATION = re.compile(r"(\d+)([smhd])")
+_DURATION = re.compile(r"([0-9]{1,12})([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_LONGEST_DAYS = 3_650
+_WIDE = 80
+_SHORT_NAME = 20
+"""Columns of a terminal, and those that a name may take of a narrow one as a whole."""
+_TO_THE_MINUTE = len("2027-01-31 12:00")
 
 
 @app.command()
@@ -54,9 +60,9 @@ def init(keys: KeysOption = DEFAULT_KEYS, spec: SpecOption = DEFAULT_SPEC) -> No
         keyring.create(name, time.time())
     console = Console(soft_wrap=True)
     if made:
-        console.print(f"{keys}: made keys for {', '.join(made)}", highlight=False)
+        console.print(f"{keys}: made keys for {', '.join(made)}", highlight=False, markup=False)
     else:
-        console.print(f"{keys}: everybody has keys already", highlight=False)
+        console.print(f"{keys}: everybody has keys already", highlight=False, markup=False)
 
 
 @app.command()
@@ -69,7 +75,7 @@ def add(name: NameArgument, keys: KeysOption = DEFAULT_KEYS, spec: SpecOption = 
     """
     _check_name(name, load_spec(spec), spec)
     pair = Keyring(keys).create(name, time.time())
-    Console(soft_wrap=True).print(f"{keys}: {name} has key {fingerprint(pair.public)}", highlight=False)
+    Console(soft_wrap=True).print(f"{keys}: {name} has key {fingerprint(pair.public)}", highlight=False, markup=False)
 
 
 @app.command()
@@ -92,16 +98,22 @@ def rotate(
     if match is None:
         raise typer.BadParameter(f"{overlap!r} is no duration such as 90s, 30m, 24h or 7d", param_hint="--overlap")
     seconds = int(match[1]) * _SECONDS[match[2]]
+    if seconds > _LONGEST_DAYS * _SECONDS["d"]:
+        raise typer.BadParameter(f"{overlap!r} is longer than {_LONGEST_DAYS}d", param_hint="--overlap")
     now = time.time()
     keyring = Keyring(keys)
     pair = keyring.rotate(name, seconds, now)
     ended = keyring.forget(now)
     console = Console(soft_wrap=True)
     console.print(
-        f"{keys}: {name} has key {fingerprint(pair.public)}; the old one until {_time(now + seconds)}", highlight=False
+        f"{keys}: {name} has key {fingerprint(pair.public)}; the old one until {_time(now + seconds)}",
+        highlight=False,
+        markup=False,
     )
     for key in ended:
-        console.print(f"{keys}: removed key {fingerprint(key.key)} of {key.name}, which was over", highlight=False)
+        console.print(
+            f"{keys}: removed key {fingerprint(key.key)} of {key.name}, which was over", highlight=False, markup=False
+        )
 
 
 @app.command("list")
@@ -129,22 +141,29 @@ def list_keys(
 
 
 def _show(found: list[PublicKey], known: set[str], missing: list[str], now: float) -> None:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("name", "key", "since", "state", "secret key"):
-        table.add_column(column, overflow="fold")
+    console = Console()
+    table = Table(box=None, header_style="bold", pad_edge=False, collapse_padding=console.width < _WIDE)
+    names_fit = all(len(key.name) <= _SHORT_NAME for key in found)
+    table.add_column("name", overflow="fold", no_wrap=names_fit)
+    table.add_column("key", no_wrap=True)
+    table.add_column("since (UTC)", overflow="fold")
+    # As wide as its widest word, which rich would rather break than the next column between two.
+    table.add_column("state", overflow="fold", min_width=len(SPEC_NAME))
+    table.add_column("secret")
     for key in found:
         if key.accepted_until is None:
-            state = "[green]current[/]" if key.name in known else "[red]not in system.yaml: opens nothing[/]"
+            state = "[green]current[/]" if key.name in known else f"[red]opens nothing: not in {SPEC_NAME}[/]"
         elif key.is_accepted(now):
-            state = f"[yellow]old, until {_time(key.accepted_until)}[/]"
+            state = f"[yellow]old, until {_time(key.accepted_until)[:_TO_THE_MINUTE]}[/]"
         else:
             state = "[dim]over[/]"
-        secret = "here" if key.has_secret and key.accepted_until is None else "[dim]elsewhere[/]"
-        table.add_row(key.name, fingerprint(key.key), key.created, state, secret)
-    console = Console()
+        secret = "here" if key.has_secret and key.accepted_until is None else "[dim]not here[/]"
+        since = key.created.replace("T", " ")[:_TO_THE_MINUTE]
+        table.add_row(escape(key.name), fingerprint(key.key), escape(since), state, secret)
     console.print(table)
     for name in missing:
-        console.print(f"[bold red]✗ {name} has no key[/]; mycelium keys add {name}", highlight=False)
+        shown = escape(name)
+        console.print(f"[bold red]✗ {shown} has no key[/]; mycelium keys add {shown}", highlight=False)
 
 
 def _check_name(name: str, spec: SystemSpec, file: Path) -> None:

@@ -111,5 +111,6 @@ def _beginning_with(pattern: Pattern, contract: Entry) -> Entry | None:
     through = Pattern.parse(".".join((*literal, ">"))) if wild < len(pattern.tokens) else pattern
     if not through.overlaps(contract.pattern):
         return None
-    tokens = (*literal, *contract.pattern.tokens[wild:])
-    return Entry(contract.type_id, Pattern.parse(".".join(tokens)))
+    # A contract whose ">" stands among what is literal in the prefix has anything behind it.
+    rest = contract.pattern.tokens[wild:] or through.tokens[wild:]
+    return Entry(contract.type_id, Pattern.parse(".".join((*literal, *rest))))

@@ -134,6 +134,8 @@ class SystemSpec(BaseModel):
 
     @model_validator(mode="after")
     def _one_name_each(self) -> SystemSpec:
+        if BROKER in self.services:
+            raise ValueError(f"services.{BROKER}: is the name of the broker; call the service something else")
         for name in self.operators:
             if name in self.services or name == BROKER:
                 other = "the broker" if name == BROKER else "a service"

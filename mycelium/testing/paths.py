@@ -11,17 +11,33 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
+
+import zmq
 
 from mycelium.broker.broker import Broker
+from mycelium.broker.security import Security
 from mycelium.bus.bus import Bus
+from mycelium.core.access import Access, Entry, Rights
 from mycelium.core.ledger import Ledger
+from mycelium.core.topics import Pattern
 from mycelium.journal import LmdbJournal
 from mycelium.transport.addresses import Fabric, StoreAddress
 from mycelium.transport.exchange import Network
+from mycelium.transport.guard import user_of
+from mycelium.transport.keyring import BROKER as BROKER_NAME
+from mycelium.transport.keyring import Credentials, KeyPair, fingerprint
 from mycelium.transport.ports import free_ports
 
 T = TypeVar("T")
+
+Keys: TypeAlias = Callable[[str], Credentials]
+
+NAMES = ("writer", "reader", "other")
+"""Of the buses that a case opens."""
+
+TYPE_IDS = (1, 2)
+"""Of the contracts that a case uses."""
 
 
 class Side(Protocol):
@@ -148,21 +164,37 @@ async def _open_ipc() -> AsyncIterator[Ends]:
 
 
 @contextlib.asynccontextmanager
-async def _open_broker() -> AsyncIterator[Ends]:
+async def _open_broker(security: Security | None = None, keys: Keys | None = None) -> AsyncIterator[Ends]:
     async with _directory() as directory:
         ports = free_ports(3)
         frames, control, publish = (f"tcp://127.0.0.1:{port}" for port in ports)
         address = StoreAddress("broker", frames, control, publish)
         journal = LmdbJournal(directory, max_bytes=256 << 20)
-        broker = Broker(address, journal, time.time_ns)
+        broker = Broker(address, journal, time.time_ns, security=security)
         broker.open()
         try:
-            networks = [Network(fabric=Fabric(stores=(address,))) for _ in range(2)]
+            networks = [Network(fabric=Fabric(stores=(address,), keys=keys)) for _ in range(2)]
             async with _both(*networks) as ends:
                 yield ends
         finally:
             await broker.aclose()
             journal.close()
+
+
+def _open_broker_with_keys() -> AbstractAsyncContextManager[Ends]:
+    """Everybody of the suite may publish and read the suite's contracts, wherever they are, and nothing else."""
+    pairs = {name: _key_pair() for name in (BROKER_NAME, *NAMES)}
+    entries = tuple(Entry(type_id, Pattern.parse(">")) for type_id in TYPE_IDS)
+    access = Access({name: Rights(publishes=entries, subscribes=entries) for name in NAMES})
+    users = {pairs[name].public: user_of(name, fingerprint(pairs[name].public)) for name in NAMES}
+    servers = (pairs[BROKER_NAME].public,)
+    credentials = {name: Credentials(name, pairs[name], servers) for name in NAMES}
+    return _open_broker(Security(access, users, pairs[BROKER_NAME]), credentials.__getitem__)
+
+
+def _key_pair() -> KeyPair:
+    public, secret = zmq.curve_keypair()
+    return KeyPair(public.decode(), secret.decode())
 
 
 @contextlib.asynccontextmanager
@@ -194,5 +226,8 @@ IPC = Path("ipc", _open_ipc, by_reference=False, keeps=True)
 BROKER = Path("broker", _open_broker, by_reference=False, keeps=True)
 """Writer and reader on two hosts, over tcp through a broker with a journal on disk."""
 
-PATHS = (LOCAL, INPROC, IPC, BROKER)
+BROKER_WITH_KEYS = Path("broker with keys", _open_broker_with_keys, by_reference=False, keeps=True)
+"""The same with keys: every connection is encrypted, and the broker judges all that it is told."""
+
+PATHS = (LOCAL, INPROC, IPC, BROKER, BROKER_WITH_KEYS)
 """All of them."""

@@ -69,6 +69,8 @@ class Door:
         self._open: dict[int, _Connection] = {}
         # Those of them that have not said anything and may yet be in their handshake, the oldest first.
         self._unsaid: dict[int, _Connection] = {}
+        # How many are in their handshake, about: that one is through libzmq says, but not which.
+        self._opening = 0
         self._of_name: Counter[str] = Counter()
         port.watch(self.on_event)
 
@@ -79,6 +81,8 @@ class Door:
         """Something has become of a connection."""
         if event.kind == zmq.EVENT_ACCEPTED:
             self._accepted(event.value)
+        elif event.kind == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            self._opening = max(0, self._opening - 1)
         elif event.kind == zmq.EVENT_DISCONNECTED:
             self._left(event.value)
 
@@ -112,11 +116,14 @@ class Door:
             self._cut(descriptor, REVOKED)
 
     def _accepted(self, descriptor: int) -> None:
+        self._forget(descriptor)  # nothing, unless an event was missed
         now = self._time()
         connection = self._open[descriptor] = self._unsaid[descriptor] = _Connection(*_peer_of(descriptor), now)
         while connection.since - next(iter(self._unsaid.values())).since > HANDSHAKE_SECONDS:
             del self._unsaid[next(iter(self._unsaid))]
-        if len(self._unsaid) > self._limits.handshakes:
+        # One that is over without our hearing of it does not count for ever.
+        self._opening = min(self._opening + 1, len(self._unsaid))
+        if self._opening > self._limits.handshakes:
             self._cut_oldest_of_busiest(self._unsaid, "too many handshakes")
         elif len(self._open) > self._limits.connections:
             silent = {one: found for one, found in self._open.items() if not found.has_said}
@@ -148,7 +155,10 @@ class Door:
         self._on_left(descriptor)
         self._unsaid.pop(descriptor, None)
         found = self._open.pop(descriptor, None)
-        if found is not None and found.has_said:
+        if found is not None and not found.has_said:
+            if self._time() - found.since < HANDSHAKE_SECONDS:  # else it was let in, and merely had nothing to say
+                self._opening = max(0, self._opening - 1)
+        elif found is not None:
             name = name_of(found.user)
             self._of_name[name] -= 1
             if not self._of_name[name]:

@@ -28,6 +28,7 @@ from pathlib import Path
 import zmq
 from zmq.utils import z85
 
+from mycelium.core.delivery.control import MAX_NAME
 from mycelium.core.errors import ConfigError, Problem
 
 BROKER = "broker"
@@ -35,7 +36,7 @@ BROKER = "broker"
 
 PUBLIC, SECRET = ".key", ".key_secret"
 
-_NAME = re.compile(r"[a-z0-9_-]+")
+_NAME = re.compile(rf"[a-z0-9_-]{{1,{MAX_NAME}}}")
 _LINE = re.compile(r"\s*([a-z-]+)\s*=\s*\"([^\"]*)\"\s*")
 _KEY_BYTES = 40
 """Of a key in Z85."""
@@ -116,20 +117,30 @@ class Keyring:
         try:
             paths = sorted(path for path in self.directory.iterdir() if path.suffix == PUBLIC)
         except OSError as error:
-            raise _wrong(self.directory, f"cannot be read: {error.strerror}; `mycelium keys init` makes it") from None
-        found = [self._public_key(path) for path in paths]
-        return sorted(found, key=lambda key: (key.name, key.accepted_until is not None, key.created))
+            advice = "; `mycelium keys init` makes it" if isinstance(error, FileNotFoundError) else ""
+            raise _wrong(self.directory, f"cannot be read: {error.strerror}{advice}") from None
+        found = [key for path in paths if (key := self._public_key(path)) is not None]
+        newest_first = sorted(found, key=lambda key: key.created, reverse=True)
+        return sorted(newest_first, key=lambda key: (key.name, key.accepted_until is not None))
 
-    def _public_key(self, path: Path) -> PublicKey:
-        name = path.name.split(".")[0]
-        values = _read(path)
+    def _public_key(self, path: Path) -> PublicKey | None:
+        """The key in a file; None if it has been removed since the directory was read."""
+        name, *replaced = path.name.removesuffix(PUBLIC).split(".")
+        try:
+            values = _read(path)
+        except ConfigError:
+            if os.path.lexists(path):
+                raise
+            return None
         until = values.get("accepted-until")
+        if replaced and until is None:
+            raise _wrong(path, 'has no line accepted-until = "...", which a key that was replaced must have')
         return PublicKey(
             name,
             _key(path, values, "public-key"),
             values.get("created", ""),
             None if until is None else _seconds(path, until),
-            (self.directory / f"{name}{SECRET}").exists(),
+            os.path.exists(self.directory / f"{name}{SECRET}"),  # noqa: PTH110 - false also for a name that is too long
         )
 
     def holders(self, now: float) -> dict[str, str]:
@@ -190,13 +201,14 @@ class Keyring:
         return Credentials(name, self.pair(name), tuple(key.key for key in servers))
 
     def state(self) -> Mapping[str, tuple[int, int]]:
-        """What tells that a file has changed: inode and time of the last change, by file name."""
+        """What tells that a file or its mode has changed: inode and time of the last change, by file name."""
         found: dict[str, tuple[int, int]] = {}
         try:
-            for entry in os.scandir(self.directory):
-                if entry.name.endswith((PUBLIC, SECRET)):
-                    seen = entry.stat()
-                    found[entry.name] = (seen.st_mtime_ns, seen.st_ino)
+            with os.scandir(self.directory) as entries:
+                for entry in entries:
+                    if entry.name.endswith((PUBLIC, SECRET)):
+                        seen = entry.stat()
+                        found[entry.name] = (seen.st_ctime_ns, seen.st_ino)
         except OSError:
             return {}  # it is being replaced; whoever reads the keys will say what is wrong
         return found
@@ -210,9 +222,10 @@ class Keyring:
             ConfigError: the name is not grammatical, or has keys already.
             OSError: they cannot be written.
         """
-        if not _NAME.fullmatch(name):
-            raise _wrong(self.directory, f"the name {name!r}: lower-case letters, digits, _ and - are accepted")
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._check(name)
+        if not self.directory.exists():
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.directory.chmod(0o700)  # whatever the umask is
         for suffix in (PUBLIC, SECRET):
             path = self.directory / f"{name}{suffix}"
             if path.exists():
@@ -226,9 +239,10 @@ class Keyring:
         is accepted before the new one is there, and the new one before its holder uses it.
 
         Raises:
-            ConfigError: it has no public key here.
+            ConfigError: the name is not grammatical, or has no public key here.
             OSError: the new ones cannot be written.
         """
+        self._check(name)
         current = self.directory / f"{name}{PUBLIC}"
         if not current.exists():
             raise _wrong(current, f"is not there; `mycelium keys add {name}` makes the first key pair")
@@ -245,6 +259,11 @@ class Keyring:
         for key in ended:
             (self.directory / f"{key.name}.{fingerprint(key.key)}{PUBLIC}").unlink(missing_ok=True)
         return ended
+
+    def _check(self, name: str) -> None:
+        if not _NAME.fullmatch(name):
+            message = f"the name {name!r}: up to {MAX_NAME} lower-case letters, digits, _ and - are accepted"
+            raise _wrong(self.directory, message)
 
     def _write(self, name: str, now: float) -> KeyPair:
         public, secret = (key.decode() for key in zmq.curve_keypair())
@@ -283,16 +302,27 @@ def _key(path: Path, values: Mapping[str, str], which: str) -> str:
     key = values.get(which)
     if key is None:
         raise _wrong(path, f'has no line {which} = "..."')
-    if not _Z85.fullmatch(key):
+    if not _Z85.fullmatch(key) or any(_number(key[start : start + 5]) >= 1 << 32 for start in range(0, _KEY_BYTES, 5)):
         raise _wrong(path, f"its {which} has {len(key)} characters or is not Z85; a key has {_KEY_BYTES}")
     return key
 
 
+def _number(five: str) -> int:
+    """What five characters of Z85 stand for. It has four bytes in what is a key, which libzmq insists on."""
+    number = 0
+    for character in five.encode():
+        number = number * 85 + z85.Z85MAP[character]
+    return number
+
+
 def _seconds(path: Path, text: str) -> float:
     try:
-        return datetime.fromisoformat(text).timestamp()
+        found = datetime.fromisoformat(text)
     except ValueError:
-        raise _wrong(path, f"accepted-until = {text!r} is no time such as 2027-01-31T12:00:00+00:00") from None
+        found = None
+    if found is None or found.tzinfo is None:
+        raise _wrong(path, f"accepted-until = {text!r} is no time such as 2027-01-31T12:00:00+00:00")
+    return found.timestamp()
 
 
 def _iso(seconds: float) -> str:
@@ -318,8 +348,10 @@ def _write(path: Path, text: str, mode: int) -> None:
             file.flush()
             os.fsync(file.fileno())
         made.replace(path)
-    except BaseException:
+    except BaseException as error:
         made.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror, str(path)) from None
         raise
 
 

@@ -457,7 +457,7 @@ class Port:
             self._socket.close(linger=linger_ms)
 
 
-_WATCHED = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED
+_WATCHED = zmq.EVENT_ACCEPTED | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
 
 
 def _sender(frame: zmq.Frame) -> tuple[str, int]:

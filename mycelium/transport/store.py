@@ -161,10 +161,11 @@ class Store:
             self._loop.time,
             on_left=on_left,
             accepts=self._guard.is_accepted if self._guard is not None else lambda _user: True,
-            refuse=self._refuse_connection,
+            refuse=self.refuse_connection,
         )
 
-    def _refuse_connection(self, who: str, cause: str) -> None:
+    def refuse_connection(self, who: str, cause: str) -> None:
+        """Count a connection that was refused or ended, and say so now and then."""
         self.clerk.refuse(who, cause)
         self.complaints.say(who, cause)
 

@@ -25,6 +25,7 @@ def main() -> None:
         "--stop-seconds", type=float, default=10.0, help="how long a reader is stopped (default %(default)s)"
     )
     parser.add_argument("--bundled", action="store_true", help="without a broker: each publisher keeps a journal")
+    parser.add_argument("--without-keys", action="store_true", help="in plain text, and without the access list")
     parser.add_argument("--keep", action="store_true", help="keep the directory with logs and journal")
     options = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="chaos-"))
@@ -34,7 +35,10 @@ def main() -> None:
         print(f"{time.monotonic() - began:7.1f} s  {line}", file=sys.stderr, flush=True)
 
     say(f"logs and journal in {directory}")
-    plan = (make_bundled_plan if options.bundled else make_plan)(directory, options.messages)
+    if options.bundled:
+        plan = make_bundled_plan(directory, options.messages)
+    else:
+        plan = make_plan(directory, options.messages, with_keys=not options.without_keys)
     happening = kills(plan, options.broker_kills, options.stop_seconds)
     if options.bundled:
         happening = tuple(event for event in happening if event[2] != "broker")

@@ -14,7 +14,8 @@ from tests.chaos.plan import Plan
 
 if __name__ == "__main__":
     try:
-        books = asyncio.run(read_books(Plan.load(Path(sys.argv[1])).store, 5.0))
+        plan = Plan.load(Path(sys.argv[1]))
+        books = asyncio.run(read_books(plan.store, 5.0, plan.credentials("ledger")))
     except PathError as error:
         sys.exit(str(error))
     sys.stdout.buffer.write(msgspec.msgpack.encode(books))

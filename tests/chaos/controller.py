@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -16,6 +16,7 @@ import msgspec
 from mycelium.core.errors import PathError
 from mycelium.transport.addresses import StoreAddress
 from mycelium.transport.books import StoreBooks, read_books
+from mycelium.transport.keyring import BROKER
 from mycelium.transport.ports import free_ports
 from tests.chaos.hosts import Hosts
 from tests.chaos.plan import Plan, participants
@@ -27,7 +28,7 @@ REPOSITORY = Path(__file__).parents[2]
 STUCK_SECONDS = 60.0
 """Without any progress for so long, a run has failed."""
 
-SPEC = """system: chaos
+CONTRACTS = """system: chaos
 contracts:
   Event:
     class: tests.chaos.messages:Event
@@ -35,29 +36,45 @@ contracts:
     topic: chaos.{publisher}.{lane}
     fields: {publisher: str, lane: str, number: int, filling: bytes}
 services:
-  chaos:
+"""
+SERVICE = """  {name}:
     class: tests.chaos.messages:Event
-    publishes: [Event]
-    subscribes: []
+    publishes: [{publishes}]
+    subscribes: [{subscribes}]
     restart: never
     depends_on: []
 """
+OPERATORS = "operators: {ledger: {asks: [books]}}\n"
+SPEC = CONTRACTS + SERVICE.format(name="chaos", publishes="Event", subscribes="")
+"""With one service, for those who need no more."""
 
 
-def make_plan(directory: Path, messages: int, *, host: str = "127.0.0.1") -> Plan:
+def write_spec(directory: Path, publishers: Iterable[str], readers: Iterable[str]) -> list[str]:
+    """Write a ``system.yaml`` with these services; their names."""
+    texts = {name: SERVICE.format(name=name, publishes="Event", subscribes="") for name in publishers}
+    texts |= {name: SERVICE.format(name=name, publishes="", subscribes="Event") for name in readers}
+    (directory / "system.yaml").write_text(CONTRACTS + "".join(texts.values()) + OPERATORS)
+    return list(texts)
+
+
+def make_plan(directory: Path, messages: int, *, host: str = "127.0.0.1", with_keys: bool = True) -> Plan:
     """A run in an empty directory in which nothing happens."""
     frames, control, publish = free_ports(3)
-    (directory / "system.yaml").write_text(SPEC)
+    publishers, readers = participants(messages)
+    names = write_spec(directory, (one.name for one in publishers), (one.service for one in readers))
+    security = 'keys = "keys"' if with_keys else "insecure = true"
     (directory / "distributed.toml").write_text(
         f'[deployment]\nmode = "distributed"\nstate_dir = "state"\n'
-        f'[security]\ninsecure = true\n[broker]\nhost = "{host}"\n'
+        f'[security]\n{security}\n[broker]\nhost = "{host}"\n'
         f"frames_port = {frames}\ncontrol_port = {control}\npublish_port = {publish}\n"
         f"journal_bytes = {4 << 30}\n"
-        f'[[bundles]]\nname = "all"\nservices = ["chaos"]\n'
+        f'[[bundles]]\nname = "all"\nservices = ["p0"]\n'
     )
     address = StoreAddress("broker", f"tcp://{host}:{frames}", f"tcp://{host}:{control}", f"tcp://{host}:{publish}")
-    publishers, readers = participants(messages)
-    return Plan(directory, (address,), publishers, readers, ())
+    plan = Plan(directory, (address,), publishers, readers, (), with_keys)
+    for name in (BROKER, "ledger", *names) if with_keys else ():
+        plan.keyring.create(name, time.time())
+    return plan
 
 
 def make_bundled_plan(directory: Path, messages: int) -> Plan:
@@ -180,7 +197,8 @@ class Controller:
         """What the store has; None if it does not answer now."""
         if self._hosts is None:
             try:
-                parts = [await read_books(store, 5.0) for store in self._plan.stores]
+                credentials = self._plan.credentials("ledger")
+                parts = [await read_books(store, 5.0, credentials) for store in self._plan.stores]
             except PathError:
                 return None
             return StoreBooks("all", tuple(book for part in parts for book in part.streams), {}, {})

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mycelium.transport.addresses import StoreAddress
+from mycelium.transport.keyring import Credentials, Keyring
 
 Event = tuple[float, str, str, float]
 
@@ -40,7 +43,12 @@ class ReaderPlan:
     @property
     def account(self) -> str:
         """What the books call it."""
-        return self.durable or self.group or self.name
+        return self.durable or self.group or f"{self.name}.events"
+
+    @property
+    def service(self) -> str:
+        """Whose key it has, where there are keys. The members of a group are of one service."""
+        return (self.group or self.name).partition(".")[0]
 
     def wants(self, publisher: int, lane: int) -> bool:
         """Whether a stream is for it."""
@@ -59,6 +67,7 @@ class Plan:
         directory: where everything is.
         stores: where the broker is; or every publisher's own store, in the order of the publishers.
         publishers, readers: the processes.
+        has_keys: whether the broker asks for keys, which are in the directory then.
         events: what happens at which part of the messages published: ``(part, what, to whom, how much)``, in order.
             ``kill`` it and start it again, ``stop`` it for so many seconds; to a host, ``partition`` it for so many
             seconds, ``lose`` such a share of its packets or ``delay`` them so many seconds until it is told 0,
@@ -70,6 +79,7 @@ class Plan:
     publishers: tuple[PublisherPlan, ...]
     readers: tuple[ReaderPlan, ...]
     events: tuple[Event, ...]
+    has_keys: bool = False
 
     @property
     def store(self) -> StoreAddress:
@@ -106,7 +116,22 @@ class Plan:
             tuple(PublisherPlan(**publisher) for publisher in values["publishers"]),
             tuple(ReaderPlan(**reader) for reader in values["readers"]),
             tuple((part, what, name, amount) for part, what, name, amount in values["events"]),
+            values["has_keys"],
         )
+
+    @property
+    def keyring(self) -> Keyring:
+        """The keys, where there are some."""
+        return Keyring(self.directory / "keys")
+
+    def credentials(self, name: str) -> Credentials | None:
+        """Those of a service or operator; None without keys."""
+        return self.keyring.credentials(name, time.time()) if self.has_keys else None
+
+    @property
+    def keys(self) -> Callable[[str], Credentials] | None:
+        """What a fabric wants to know of them."""
+        return (lambda name: self.keyring.credentials(name, time.time())) if self.has_keys else None
 
     def progress(self, name: str) -> Path:
         """The counter of a publisher."""
@@ -130,13 +155,13 @@ def participants(messages: int) -> tuple[tuple[PublisherPlan, ...], tuple[Reader
     """Four publishers and eight readers."""
     publishers = tuple(PublisherPlan(f"p{n}", messages // 4, lanes=8, outbox=n >= 2) for n in range(4))
     readers = (
-        ReaderPlan("all", "chaos.>", durable="all", audits=True),
-        ReaderPlan("wild", "chaos.*.3", durable="wild"),
-        ReaderPlan("one", "chaos.p0.*", durable="one", thinks=0.4),
-        ReaderPlan("exact", "chaos.p3.7", durable="exact"),
-        ReaderPlan("slow", "chaos.*.5", durable="slow", slow=True),
-        ReaderPlan("member1", "chaos.>", group="group"),
-        ReaderPlan("member2", "chaos.>", group="group"),
+        ReaderPlan("all", "chaos.>", durable="all.events", audits=True),
+        ReaderPlan("wild", "chaos.*.3", durable="wild.events"),
+        ReaderPlan("one", "chaos.p0.*", durable="one.events", thinks=0.4),
+        ReaderPlan("exact", "chaos.p3.7", durable="exact.events"),
+        ReaderPlan("slow", "chaos.*.5", durable="slow.events", slow=True),
+        ReaderPlan("member1", "chaos.>", group="team.events"),
+        ReaderPlan("member2", "chaos.>", group="team.events"),
         ReaderPlan("forgetful", "chaos.p2.>"),
     )
     return publishers, readers

@@ -29,7 +29,7 @@ async def main(plan: Plan, name: str) -> None:
         fabric = Fabric(own=plan.own_store(name), journal=journal, close_seconds=120)
     else:
         outboxes = {name: partial(Outbox, plan.directory / f"{name}.outbox")} if me.outbox else {}
-        fabric = Fabric(stores=(plan.store,), outboxes=outboxes, close_seconds=120)
+        fabric = Fabric(stores=(plan.store,), outboxes=outboxes, close_seconds=120, keys=plan.keys)
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
     async with Bus(name, network=Network(fabric=fabric)) as bus, bus.publisher(Event) as publisher:

@@ -26,13 +26,14 @@ async def main(plan: Plan, name: str) -> None:
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
     own = StoreAddress(name, f"ipc://{plan.directory}/{name}.frames", f"ipc://{plan.directory}/{name}.control")
-    fabric = Fabric(stores=plan.stores, own=own if plan.is_bundled else None, close_seconds=20, ready_seconds=1)
-    async with Bus(name, network=Network(fabric=fabric)) as bus:
+    own_store = own if plan.is_bundled else None
+    fabric = Fabric(stores=plan.stores, own=own_store, close_seconds=20, ready_seconds=1, keys=plan.keys)
+    async with Bus(me.service, network=Network(fabric=fabric)) as bus:
         subscriber = bus.subscriber(
             Event,
             me.pattern,
             capacity=16_384,
-            name=name,
+            name=me.account,
             start="earliest",
             durable=me.durable,
             group=me.group,
