@@ -114,7 +114,9 @@ class Broker:
             keys=keys,
             limits=limits,
         )
-        self._authenticator = Authenticator(security.users, self.store.refuse_connection) if security is not None else None
+        self._authenticator = (
+            Authenticator(security.users, self.store.refuse_connection) if security is not None else None
+        )
         self.accepted: int = 0
         """Messages kept since the start."""
         self.passed_on: int = 0

@@ -36,6 +36,7 @@ class Authenticator:
         """May be replaced while it answers."""
         self._refuse = refuse
         self._port = Port(zmq.ROUTER, self._on_questions)
+        self._is_open = False
 
     def open(self) -> None:
         """Answer from now on.
@@ -44,10 +45,12 @@ class Authenticator:
             PathError: another one answers in this process.
         """
         self._port.bind(ZAP_ENDPOINT)
+        self._is_open = True
 
     def close(self) -> None:
         """Answer no more: nobody is let in."""
-        self._port.unbind()
+        if self._is_open:
+            self._port.unbind()
         self._port.close()
 
     def _on_questions(self, burst: list[list[bytes]]) -> None:

@@ -51,10 +51,15 @@ class Bus:
         self._streams: dict[type[Message], dict[Any, Stream]] = {}
 
     async def __aenter__(self) -> Self:
-        self._exchange = self.network.exchange()
-        self._exchange.acquire()
+        exchange = self.network.exchange()
+        exchange.acquire()
         self._epoch = self.network.next_epoch(self.name, self.clock.time_ns())
-        self._exchange.begin(self.name, self._epoch)
+        try:
+            exchange.begin(self.name, self._epoch)
+        except BaseException:
+            await exchange.release(wait=False)
+            raise
+        self._exchange = exchange
         self._streams = {}
         return self
 

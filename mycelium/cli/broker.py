@@ -74,7 +74,7 @@ def broker(
     spec = load_spec(topology.spec_path)
     check_binding(topology, settings, bind)
     security = security_from(topology, spec)
-    warn_if_open(topology, bind)
+    warn_if_open(topology, bind or settings.host)
     endpoint = endpoint_of(topology, BROKER)
     journal = broker_journal(topology, settings)
     try:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mycelium.broker.broker import Broker
 from mycelium.core.errors import ConfigError, Problem
+from mycelium.observe.redaction import register_secret
 from mycelium.topology.hosts import is_loopback
 from mycelium.topology.load import LoadedTopology
 
@@ -58,6 +59,7 @@ def endpoint_of(topology: LoadedTopology, process: str | None) -> Endpoint | Non
         except (OSError, ValueError) as error:
             reason = f"cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
             raise ConfigError([Problem(topology.origin("http", "token_file"), _KEY, reason, str(path))]) from None
+        register_secret(token)
     return Endpoint(http.host, port, token)
 
 

@@ -147,8 +147,7 @@ def _show(found: list[PublicKey], known: set[str], missing: list[str], now: floa
     table.add_column("name", overflow="fold", no_wrap=names_fit)
     table.add_column("key", no_wrap=True)
     table.add_column("since (UTC)", overflow="fold")
-    # As wide as its widest word, which rich would rather break than the next column between two.
-    table.add_column("state", overflow="fold", min_width=len(SPEC_NAME))
+    table.add_column("state", overflow="fold")
     table.add_column("secret")
     for key in found:
         if key.accepted_until is None:

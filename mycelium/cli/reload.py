@@ -78,13 +78,20 @@ class Reloader:
     async def _look_forever(self) -> None:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            if await asyncio.to_thread(self._files_state) != self._state:
-                self._reload(tell_if_same=False)
-            for number, watched in enumerate(self._others):
-                state = await asyncio.to_thread(watched.state)
-                if state != self._seen[number]:
-                    self._seen[number] = state
-                    watched.take_up()
+            try:
+                await self._look()
+            except Exception:
+                # Or keys that change later would be waited for in vain.
+                log.exception("a look for changes failed")
+
+    async def _look(self) -> None:
+        if await asyncio.to_thread(self._files_state) != self._state:
+            self._reload(tell_if_same=False)
+        for number, watched in enumerate(self._others):
+            state = await asyncio.to_thread(watched.state)
+            if state != self._seen[number]:
+                self._seen[number] = state
+                watched.take_up()
 
     def _on_hangup(self) -> None:
         self.reload()

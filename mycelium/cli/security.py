@@ -185,9 +185,15 @@ def check_binding(topology: LoadedTopology, broker: Broker, bind: str | None) ->
 
 
 def warn_if_open(topology: LoadedTopology, bind: str | None = None) -> None:
-    """Say at every start that anybody may read and publish, if that is so."""
+    """Say at every start that anybody may read and publish, if that is so.
+
+    Args:
+        topology: says whether there are keys.
+        bind: where a broker binds, whatever the mode is; None for services, which use one in mode distributed.
+    """
     values = topology.values
-    if values.broker is None or values.deployment.mode is not Mode.DISTRIBUTED or values.security.keys is not None:
+    uses_broker = bind is not None or values.deployment.mode is Mode.DISTRIBUTED
+    if values.broker is None or not uses_broker or values.security.keys is not None:
         return
     host = bind or values.broker.host
     if not is_loopback(host):

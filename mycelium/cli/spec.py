@@ -16,7 +16,7 @@ from mycelium.core.errors import ConfigError, Problem
 from mycelium.spec.check import check_spec, check_topology, topologies_beside
 from mycelium.spec.code import SystemCode, import_code
 from mycelium.spec.diagram import catalogue, mermaid
-from mycelium.spec.live import StoreView, check_live
+from mycelium.spec.live import StoreView, check_live, strangers
 from mycelium.spec.lock import (
     breaking_changes,
     lock_path,
@@ -54,8 +54,9 @@ def check(
 ) -> None:
     """Compare system.yaml with the code, the contract lock and the topologies; with --live, with what runs.
 
-    A running system is asked for those who are there, what they read, what they have published, and what anybody was
-    refused since the start. With keys the answers are beyond doubt; without, they are what the clients say.
+    A running system is asked for those who are there, what they read, what they have published, and what they were
+    refused since the start. With keys the answers are beyond doubt; without, they are what the clients say. Who has
+    tried to come in without a key is named too, and is no difference.
 
     Exit codes: 0 all agree, 1 they differ, or a store does not answer, 2 a file is malformed.
 
@@ -88,6 +89,7 @@ def check(
 
 def _check_live(configs: list[Path], seconds: float, operator: str) -> None:
     problems: list[Problem] = []
+    notes: list[Problem] = []
     seen = 0
     for config in configs:
         topology = load_topology(config)
@@ -106,8 +108,9 @@ def _check_live(configs: list[Path], seconds: float, operator: str) -> None:
         own = {bundle.name: frozenset(bundle.services) for bundle in topology.values.bundles}
         views = [StoreView(clients, books, own.get(books.store, frozenset())) for clients, books in asyncio.run(ask())]
         problems += check_live(system, topology.values.placed, views)
+        notes += strangers(views)
         seen += len(topology.values.placed)
-    _show(problems)
+    _show([*problems, *notes])
     if problems:
         raise typer.Exit(EXIT_DIFFERENT)
     text = f"the running system is what system.yaml says: {seen} services are there, and read and publish as declared"

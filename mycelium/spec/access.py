@@ -34,10 +34,15 @@ def access_of(spec: SystemSpec) -> Access:
     return Access(rights)
 
 
+def entries_of(spec: SystemSpec) -> dict[str, Entry]:
+    """What travels where, by the name of the contract; those of the fabric itself too."""
+    return {name: _contract(spec, name) for name in (*spec.contracts, *FABRIC)}
+
+
 def check_access(spec: SystemSpec, file: str) -> list[Problem]:
     """Subscriptions that a broker cannot keep apart from what is not for their readers."""
-    contracts = [_contract(spec, name) for name in (*spec.contracts, *FABRIC)]
-    names = {entry.type_id: name for entry, name in zip(contracts, (*spec.contracts, *FABRIC), strict=True)}
+    contracts = entries_of(spec)
+    names = {entry.type_id: name for name, entry in contracts.items()}
     return [
         Problem(
             file,
@@ -47,7 +52,7 @@ def check_access(spec: SystemSpec, file: str) -> list[Problem]:
             "or subscribe to both",
             f"{names[entry.type_id]} on {entry.pattern.text}",
         )
-        for name, entry, other in access_of(spec).leaks(contracts)
+        for name, entry, other in access_of(spec).leaks(contracts.values())
     ]
 
 

@@ -5,18 +5,21 @@ A function from what the stores say to problems; asking them is done elsewhere.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from mycelium.core.access import Access, Entry
-from mycelium.core.delivery.control import ClientEntry, ReaderEntry
+from mycelium.core.delivery.control import ClientEntry, Offence, ReaderEntry
 from mycelium.core.errors import Problem
 from mycelium.core.topics import Pattern
-from mycelium.spec.access import access_of
+from mycelium.spec.access import access_of, entries_of
 from mycelium.spec.model import SystemSpec
 from mycelium.transport.books import StoreBooks, StoreClients
 
 UNNAMED = "somebody without a name"
+
+_NAME = re.compile(r"[a-z0-9_-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ def check_live(spec: SystemSpec, placed: Iterable[str], stores: Iterable[StoreVi
 
     Returns:
         A problem for each service that is missing, each reader that is missing or does not belong, each publisher that
-        does not belong, and each thing that somebody was refused. The file of a problem is the store.
+        does not belong, and each thing that somebody with a key was refused. The file of a problem is the store.
     """
     access, names = access_of(spec), tuple(placed)
     found: list[Problem] = []
@@ -74,12 +77,13 @@ def _check_clients(spec: SystemSpec, access: Access, placed: tuple[str, ...], st
             elif owner in read:
                 read[owner].append(reader)
     there = {name for client in store.clients.clients for name in _names_of(client)}
+    topics = {entry.type_id: entry.pattern for entry in entries_of(spec).values()}
     for name, readers in read.items():
         if name not in there:
             yield Problem(where, name, "is not there; a bundle has it")
             continue
         for entry in access.rights(name).subscribes:
-            if not any(_is(reader, entry) for reader in readers):
+            if not any(_reads(reader, entry, topics[entry.type_id]) for reader in readers):
                 what = f"{_contract(spec, entry.type_id)} on {entry.pattern.text}"
                 yield Problem(where, name, f"does not read {what}, as system.yaml says")
 
@@ -96,10 +100,10 @@ def _owner(client: ClientEntry, reader: ReaderEntry, is_guarded: bool) -> str:  
     return named if named in client.names else UNNAMED
 
 
-def _is(reader: ReaderEntry, entry: Entry) -> bool:
-    return reader.type_id == entry.type_id and any(
-        pattern.covers(entry.pattern) and entry.pattern.covers(pattern)
-        for pattern in map(Pattern.parse, reader.patterns)
+def _reads(reader: ReaderEntry, entry: Entry, topics: Pattern) -> bool:
+    """Whether it reads all of an entry: every pattern of it lets that through, or all of the contract's topics."""
+    return reader.type_id == entry.type_id and all(
+        pattern.covers(entry.pattern) or pattern.covers(topics) for pattern in map(Pattern.parse, reader.patterns)
     )
 
 
@@ -116,14 +120,33 @@ def _check_streams(spec: SystemSpec, access: Access, books: StoreBooks) -> Itera
         yield Problem(books.store, name, f"has published {what}; it may not, or not there, by system.yaml", book.last)
 
 
+def strangers(stores: Iterable[StoreView]) -> list[Problem]:
+    """Who has tried to come in and did not get in: they change nothing of the wiring, and somebody should know."""
+    return [
+        problem
+        for store in stores
+        for problem in _refusals(store.books, [one for one in store.books.offences if _is_stranger(one)])
+    ]
+
+
 def _check_offences(books: StoreBooks) -> Iterator[Problem]:
-    for offence in books.offences:
+    yield from _refusals(books, [one for one in books.offences if not _is_stranger(one)])
+
+
+def _is_stranger(offence: Offence) -> bool:
+    """Whether it is about an address: whoever has shown a key has a name."""
+    return _NAME.fullmatch(offence.who) is None
+
+
+def _refusals(books: StoreBooks, offences: Iterable[Offence]) -> Iterator[Problem]:
+    for offence in offences:
         what = f": {offence.what}" if offence.what else ""
-        yield Problem(books.store, offence.who, f"was refused {offence.count:,} times: {offence.cause}{what}")
+        times = "once" if offence.count == 1 else f"{offence.count:,} times"
+        yield Problem(books.store, offence.who, f"was refused {times}: {offence.cause}{what}")
 
 
 def _contract(spec: SystemSpec, type_id: int) -> str:
-    names: Mapping[int, str] = {contract.type_id: name for name, contract in spec.contracts.items()}
+    names: Mapping[int, str] = {entry.type_id: name for name, entry in entries_of(spec).items()}
     return names.get(type_id, f"type id {type_id}")
 
 

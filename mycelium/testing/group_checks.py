@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from mycelium.bus.bus import Bus
@@ -13,6 +13,9 @@ from mycelium.testing.conformance import STUCK_SECONDS, Tick
 from mycelium.testing.paths import Ends, Path, Side
 
 LANES = tuple("abcdefgh")
+
+SERVICE = "reader"
+"""Whose instances the members are: with keys a group belongs to one service."""
 
 PATIENCE_SECONDS = 1.0
 """After which a member that does not get on loses its streams, where a case wants that. Long enough for a busy machine:
@@ -25,11 +28,13 @@ class Worker:
     Args:
         subscriber: the member, attached.
         side: where it lives.
+        opened: what is closed after it.
     """
 
-    def __init__(self, subscriber: Subscriber[Tick], side: Side) -> None:
+    def __init__(self, subscriber: Subscriber[Tick], side: Side, opened: AsyncExitStack) -> None:
         self.subscriber = subscriber
         self.side = side
+        self._opened = opened
         self.got: list[Delivery[Tick]] = []
         self.may_go_on: asyncio.Event = asyncio.Event()
         self.may_go_on.set()
@@ -51,6 +56,7 @@ class Worker:
         self._reading.cancel()
         await asyncio.wait([self._reading])
         await self.subscriber.aclose()
+        await self._opened.aclose()
 
     async def leave(self) -> None:
         """:meth:`close` where it lives."""
@@ -65,9 +71,11 @@ class Worker:
 @asynccontextmanager
 async def _worker(side: Side, **options: Any) -> AsyncIterator[Worker]:
     async def attach(bus: Bus) -> Worker:
-        subscriber = bus.subscriber(Tick, group="team", **options)
+        opened = AsyncExitStack()
+        member = await opened.enter_async_context(Bus(SERVICE, network=bus.network))
+        subscriber = member.subscriber(Tick, group="team", **options)
         await subscriber.attach()
-        worker = Worker(subscriber, side)
+        worker = Worker(subscriber, side, opened)
         await worker.start(bus)
         return worker
 

@@ -60,6 +60,9 @@ PAGE = 500
 MAX_OFFENCES = 1_000
 """Refusals that are told apart. Beyond, they are counted together."""
 
+MAX_WHATS = 20
+"""Things that one was refused for one cause and that are told apart. Beyond, they are counted together, for it."""
+
 OTHERS = "others"
 
 SILENT_NS = 10_000_000_000
@@ -126,6 +129,7 @@ class Clerk:
         self.refused: Tally = Tally()
         """What was refused, by cause."""
         self._offences: Counter[tuple[str, str, str]] = Counter()
+        self._whats: Counter[tuple[str, str]] = Counter()
         self._limits = limits
         self.holdings: Holdings = Holdings(journal, self.refused)
         self.groups: Groups = Groups(self.holdings, instance, time_ns)
@@ -143,6 +147,12 @@ class Clerk:
         if not who:
             return
         offence = (who, cause, what)
+        # One who does many things has its own count of them, and leaves room for others.
+        if what and offence not in self._offences:
+            if self._whats[who, cause] < MAX_WHATS:
+                self._whats[who, cause] += 1
+            else:
+                offence = (who, cause, "")
         if offence not in self._offences and len(self._offences) >= MAX_OFFENCES:
             offence = (who if (who, cause, "") in self._offences else OTHERS, cause, "")
         self._offences[offence] += number
@@ -340,6 +350,8 @@ class Clerk:
             return []  # it will say it again
         # There may be one for every stream and reader: what they have in common is held once.
         for stream, account in rows.items():
+            if self.holdings.extent(stream) is None:
+                continue  # nobody will ask for it
             kept = account if account.dropped else Account(account.joined, account.cursor, account.delivered, _NOTHING)
             reader.accounts[self.holdings.known(stream)] = kept
         return [(peer, Reported(said.reader, said.serial))]

@@ -116,7 +116,8 @@ class Door:
             self._cut(descriptor, REVOKED)
 
     def _accepted(self, descriptor: int) -> None:
-        self._forget(descriptor)  # nothing, unless an event was missed
+        if descriptor in self._open:
+            self._forget(descriptor)  # that it is over was not heard
         now = self._time()
         connection = self._open[descriptor] = self._unsaid[descriptor] = _Connection(*_peer_of(descriptor), now)
         while connection.since - next(iter(self._unsaid.values())).since > HANDSHAKE_SECONDS:
@@ -147,8 +148,12 @@ class Door:
             return  # it is over already
 
     def _left(self, descriptor: int) -> None:
+        # None is in its handshake: so this one was through, and had nothing to say.
+        is_through = not self._opening
         found = self._forget(descriptor)
-        if found is not None and not found.has_said and self._time() - found.since < HANDSHAKE_SECONDS:
+        if found is None or found.has_said or is_through:
+            return
+        if self._time() - found.since < HANDSHAKE_SECONDS:
             self._refuse(found.who, "handshake not completed")
 
     def _forget(self, descriptor: int) -> _Connection | None:

@@ -25,7 +25,7 @@ from typing import Any
 import structlog
 
 from mycelium.core.envelope import source_id
-from mycelium.core.errors import ContractError, PathError, UsageError
+from mycelium.core.errors import ConfigError, ContractError, PathError, Problem, UsageError
 from mycelium.core.ledger import Ledger, RouteEntry
 from mycelium.core.message import Contract, Message, PayloadCodec
 from mycelium.transport.addresses import Fabric
@@ -127,7 +127,7 @@ class Network:
         with self.lock:
             exchanges = list(self._exchanges)
         for exchange in exchanges:
-            exchange.renew_keys()
+            exchange.renew_keys()  # there is one at most where there are other processes
 
     def ledger(self) -> Ledger:
         """The books of all event loops, also of those that have ended."""
@@ -388,10 +388,16 @@ class Exchange:
         """Show other keys from now on, where there are others.
 
         Raises:
-            ConfigError: they cannot be read.
+            ConfigError: those of some service cannot be read. The others show theirs nevertheless.
         """
+        problems: list[Problem] = []
         for remote in self._remotes.values():
-            remote.renew_keys()
+            try:
+                remote.renew_keys()
+            except ConfigError as error:
+                problems += error.problems
+        if problems:
+            raise ConfigError(problems)
 
     async def release(self, *, wait: bool) -> None:
         """One bus less; the last one closes the exchange.

@@ -152,7 +152,7 @@ class Guard:
             case Join() | AskMarks() if not self._access.may_join(name, said.type_id, parsed_patterns(said.patterns)):
                 raise AccessError(NOT_READ, f"{' and '.join(said.patterns)} of type id {said.type_id}")
             case AskBooks() | AskWho() if not self._access.rights(name).is_operator:
-                raise AccessError(NO_OPERATOR, type(said).__name__.lower())
+                raise AccessError(NO_OPERATOR, "the books" if isinstance(said, AskBooks) else "who is there")
         if isinstance(said, Join | Report | Leave):
             return msgspec.structs.replace(said, name=own_name(name, said.name))
         return said

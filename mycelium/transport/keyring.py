@@ -20,10 +20,11 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Self
 
 import zmq
 from zmq.utils import z85
@@ -56,6 +57,12 @@ class KeyPair:
 
     public: str
     secret: str = field(repr=False)
+
+    @classmethod
+    def new(cls) -> Self:
+        """A new one."""
+        public, secret = (key.decode() for key in zmq.curve_keypair())
+        return cls(public, secret)
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,12 +273,12 @@ class Keyring:
             raise _wrong(self.directory, message)
 
     def _write(self, name: str, now: float) -> KeyPair:
-        public, secret = (key.decode() for key in zmq.curve_keypair())
+        pair = KeyPair.new()
         made = {"created": _iso(now)}
-        _write(self.directory / f"{name}{PUBLIC}", _text(name, made, {"public-key": public}), 0o644)
-        both = {"public-key": public, "secret-key": secret}
+        _write(self.directory / f"{name}{PUBLIC}", _text(name, made, {"public-key": pair.public}), 0o644)
+        both = {"public-key": pair.public, "secret-key": pair.secret}
         _write(self.directory / f"{name}{SECRET}", _text(name, made, both), 0o600)
-        return KeyPair(public, secret)
+        return pair
 
 
 def fingerprint(key: str) -> str:
@@ -291,11 +298,7 @@ def _read(path: Path) -> dict[str, str]:
         raise _wrong(path, f"cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise _wrong(path, f"is no key file: byte {error.start} is not ASCII") from None
-    return {match[1]: match[2] for match in map(_LINE.fullmatch, _uncommented(text)) if match}
-
-
-def _uncommented(text: str) -> Iterator[str]:
-    return (line for line in text.splitlines() if not line.lstrip().startswith("#"))
+    return {match[1]: match[2] for match in map(_LINE.fullmatch, text.splitlines()) if match}
 
 
 def _key(path: Path, values: Mapping[str, str], which: str) -> str:

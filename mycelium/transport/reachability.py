@@ -27,7 +27,10 @@ ASK_SECONDS = 0.2
 
 _MAX_PROBE = 1 << 62
 
-_SILENT = "something listens there and does not answer as it should: it is stopped, very busy, or something else"
+_ASKS = ", or asks for keys"
+_SILENT = (
+    f"something listens there and does not answer as it should: it is stopped, very busy, or something else{_ASKS}"
+)
 
 T = TypeVar("T")
 
@@ -88,7 +91,7 @@ async def look_at(address: StoreAddress, seconds: float, credentials: Credential
     for kind, endpoint, answered in answers:
         problem = None if answered else await _why_not(endpoint, seconds)
         if problem == _SILENT and credentials is not None:
-            problem = f"{_SILENT}; or it does not accept the key of {credentials.name}"
+            problem = f"{_SILENT.removesuffix(_ASKS)}, or does not accept the key of {credentials.name}"
         if problem is not None and problem.startswith(_SILENT) and kind == "frames" and readers is None:
             problem = "something listens there; only through the control port could more be said"
         endpoints.append(EndpointState(address.name, kind, endpoint, problem))

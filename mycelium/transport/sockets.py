@@ -240,6 +240,7 @@ class Port:
         self._receive: Callable[[int], Any] = self._receiver(kind, attributed=attributed)
         self._attributed = attributed
         self._monitor: zmq.Socket[bytes] | None = None
+        self._on_event: Callable[[ConnectionEvent], None] = lambda _event: None
         self._on_burst = on_burst
         self._on_each = on_each
         self._on_room = on_room
@@ -321,21 +322,25 @@ class Port:
         monitor = self._monitor = shared_context().socket(zmq.PAIR)
         monitor.rcvhwm = 0  # a full pipe would hold up the thread that does all input and output
         monitor.connect(endpoint)
+        self._on_event = on_event
+        self._loop.add_reader(monitor.fileno(), self._look_at_connections)
+        self._loop.call_soon(self._look_at_connections)
 
-        def look() -> None:
-            if self._closed:  # before this look's turn came
-                return
-            # The descriptor is edge-triggered: read to the end, and look again if the end was not reached.
-            try:
-                for _ in range(BURST):
-                    found = parse_monitor_message(monitor.recv_multipart(_DONTWAIT))
-                    on_event(ConnectionEvent(int(found["event"]), int(found["value"])))
-            except zmq.Again:
-                return
-            self._loop.call_soon(look)
+    def _look_at_connections(self) -> None:
+        """Before what has come over a connection is dealt with, that one and the end of others must be known.
 
-        self._loop.add_reader(monitor.fileno(), look)
-        self._loop.call_soon(look)
+        libzmq tells in this order, and uses descriptors again: heard of too late, an end would count for the next one.
+        """
+        if self._closed or self._monitor is None:  # before this look's turn came
+            return
+        # The descriptor is edge-triggered: read to the end, and look again if the end was not reached.
+        try:
+            for _ in range(BURST):
+                found = parse_monitor_message(self._monitor.recv_multipart(_DONTWAIT))
+                self._on_event(ConnectionEvent(int(found["event"]), int(found["value"])))
+        except zmq.Again:
+            return
+        self._loop.call_soon(self._look_at_connections)
 
     def send(self, frame: bytes) -> bool:
         """Hand a frame to libzmq; False if it has no room for it now."""
@@ -426,6 +431,7 @@ class Port:
             for _ in range(BURST):
                 received = self._receive(_DONTWAIT)
                 if self._on_each is not None:
+                    self._look_at_connections()
                     self._on_each(received)
                 burst.append(received)
                 if self._attributed:
@@ -438,6 +444,7 @@ class Port:
             self.unbroken += len(burst)
             self._look_soon()
         if burst:
+            self._look_at_connections()
             try:
                 self._on_burst(burst)
             except Exception:

@@ -53,7 +53,14 @@ FRAMES_HIGH_WATER = 512
 ANSWERS_HIGH_WATER = 64
 """Answers that wait for one client: one that asks and does not read costs 16 MB at most."""
 
+MAX_SUBSCRIPTION = 4 << 10
+"""Bytes of what a reader says at the port for frames: the longest topic, and what a handshake takes. libzmq has a node
+of some 50 bytes for every byte of a subscription before it asks whether that is granted."""
+
 MAX_TICK_MARKS = 5_000
+
+REQUESTS_HIGH_WATER = 64
+"""Requests of one client that wait in the socket: with libzmq's 1,000, of the largest kind, that would be 2 GB."""
 
 MAX_FETCHES = 10_000
 """Requests that wait to be answered."""
@@ -115,13 +122,24 @@ class Store:
             zmq.XPUB,
             lambda _burst: None,
             on_each=self._subscribe,
-            options={zmq.XPUB_MANUAL: 1, zmq.SNDHWM: FRAMES_HIGH_WATER, **keys},
+            options={
+                zmq.XPUB_MANUAL: 1,
+                zmq.SNDHWM: FRAMES_HIGH_WATER,
+                zmq.MAXMSGSIZE: MAX_SUBSCRIPTION,
+                **keys,
+            },
             attributed=True,
         )
         self._control = Port(
             zmq.ROUTER,
             self._on_requests,
-            options={zmq.ROUTER_MANDATORY: 1, zmq.ROUTER_HANDOVER: 1, zmq.SNDHWM: ANSWERS_HIGH_WATER, **keys},
+            options={
+                zmq.ROUTER_MANDATORY: 1,
+                zmq.ROUTER_HANDOVER: 1,
+                zmq.SNDHWM: ANSWERS_HIGH_WATER,
+                zmq.RCVHWM: REQUESTS_HIGH_WATER,
+                **keys,
+            },
             attributed=True,
         )
         self._loop = asyncio.get_running_loop()

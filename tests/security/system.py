@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import zmq
 
+from mycelium import Bus, Network
 from mycelium.bench.machine import resident_mib
 from mycelium.cli.fabric import broker_address
 from mycelium.core.delivery.control import Offence
@@ -25,6 +27,7 @@ from mycelium.transport.keyring import BROKER, Credentials, Keyring
 from mycelium.transport.ports import free_ports
 from tests.chaos.controller import REPOSITORY
 from tests.processes.running import Processes, Running
+from tests.security.services import Tick
 
 SPEC = """
 system: attacked
@@ -158,3 +161,29 @@ def attacker(
 def count(offences: tuple[Offence, ...], who: str, cause: str) -> int:
     """How often somebody was refused something."""
     return sum(offence.count for offence in offences if (offence.who, offence.cause) == (who, cause))
+
+
+async def legitimate(at: Secured, messages: int) -> list[int]:
+    """What the trader reads of what the feeder publishes meanwhile."""
+    network = Network(fabric=at.fabric())
+    read: list[int] = []
+    async with (
+        asyncio.timeout(200),
+        Bus("trader", network=Network(fabric=at.fabric())) as there,
+        there.subscriber(Tick, "ticks.x") as ticks,
+        Bus("feeder", network=network) as here,
+        here.publisher(Tick) as publisher,
+    ):
+
+        async def publish() -> None:
+            for first in range(0, messages, 1_000):
+                await publisher.publish_many(Tick("x", n) for n in range(first, first + 1_000))
+            await publisher.flush()
+
+        publishing = asyncio.ensure_future(publish())
+        async for batch in ticks.batches():
+            read += [message.number for message in batch]
+            if len(read) >= messages:
+                break
+        await publishing
+    return read

@@ -49,7 +49,7 @@ def test_what_runs_is_what_the_spec_says_and_a_rogue_is_named(started: Processes
     at.config.write_text(at.config.read_text().replace("rate = 100\n", "rate = 100\nalso_audit = true\n"))
     at.run("clearing")
     at.run("feeder")
-    said = until(at, 1, "feeder: was refused 1 times: not its topic to publish: audit.x of type id 300")
+    said = until(at, 1, "feeder: was refused once: not its topic to publish: audit.x of type id 300")
     # One of them reads more than it may.
     spec = at.processes.directory / "system.yaml"
     spec.write_text(spec.read_text().replace("subscribes: [Tick]", "subscribes: [{contract: Tick, pattern: ticks.y}]"))

@@ -28,6 +28,10 @@ from dataclasses import dataclass
 
 from mycelium.core.delivery.frames import Frame, StreamKey, Watermark
 
+MAX_BASES = 50_000
+"""Bases that are remembered until a message of their stream has come. Beyond it all are forgotten: their publishers are
+asked for them again. As many as a journal remembers streams."""
+
 
 class Entrance(enum.Enum):
     """The verdicts that carry nothing but themselves."""
@@ -84,6 +88,8 @@ class Admission:
             if wanted == last + 1 < base:
                 self._bases[stream] = base
         elif wanted in (1, self._bases.get(stream)):
+            if len(self._bases) >= MAX_BASES and stream not in self._bases:
+                self._bases.clear()
             self._bases[stream] = max(base, self._bases.get(stream, 1))
 
     def judge(self, frame: Frame) -> Judgement:

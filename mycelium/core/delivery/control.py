@@ -35,6 +35,7 @@ Among the frames, on ``_sys.tick``, the store says about twice a second how far 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import msgspec
@@ -57,6 +58,12 @@ def tick_topic(name: str = "") -> str:
 
 MAX_NAME = 128
 """Bytes in the name of a reader or of a publisher."""
+
+MAX_CAUSES = 64
+"""For which a reader can have dropped messages of one stream. Chosen by us: there are some ten."""
+
+MAX_PATTERNS = 16
+"""Of one reader. Chosen by us: ours have two, their contract's and their own."""
 
 
 class Mark(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -506,6 +513,11 @@ def from_client(data: bytes) -> FromClient:
     for stream in _streams_of(said):
         if len(stream.topic) > MAX_TOPIC_BYTES:
             raise WireError(f"a topic of {len(stream.topic)} characters, at most {MAX_TOPIC_BYTES} are accepted")
+    for account in _accounts_of(said):
+        if len(account.dropped) > MAX_CAUSES or any(len(cause) > MAX_NAME for cause in account.dropped):
+            raise WireError(f"an account: at most {MAX_CAUSES} causes of {MAX_NAME} characters are accepted")
+    if isinstance(said, Join | AskMarks) and len(said.patterns) > MAX_PATTERNS:
+        raise WireError(f"{len(said.patterns)} patterns, at most {MAX_PATTERNS} are accepted")
     return said
 
 
@@ -550,6 +562,16 @@ def _names_of(said: FromClient) -> tuple[str, ...]:
             return names
         case Join(name=name) | Report(name=name) | Leave(name=name):
             return (name,)
+        case _:
+            return ()
+
+
+def _accounts_of(said: FromClient) -> Iterable[Account]:
+    match said:
+        case Report(rows=rows):
+            return (row.account for row in rows if row.account.dropped)
+        case Progress(tenures=tenures) | Released(tenures=tenures):
+            return (tenure.account for tenure in tenures if tenure.account.dropped)
         case _:
             return ()
 

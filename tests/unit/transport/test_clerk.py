@@ -304,3 +304,47 @@ def test_what_retention_has_taken_is_not_asked_for() -> None:
     unknown = desk.ask(Fetch(1, stream("test.unknown"), 1, 10))
     assert isinstance(unknown, Fetched)
     assert (unknown.frames, unknown.mark.first, unknown.mark.last) == ((), 1, 0)
+
+
+# --- offences ------------------------------------------------------------------------------------
+
+
+def counted(clerk: Clerk, who: str, cause: str) -> int:
+    return sum(one.count for one in clerk.offences() if (one.who, one.cause) == (who, cause))
+
+
+def test_whoever_does_many_things_is_not_hidden_by_them_and_hides_nobody() -> None:
+    clerk = Desk().clerk
+    for number in range(5_000):
+        clerk.refuse("rogue", "not its topic to publish", f"topic.{number}", 2)
+    clerk.refuse("other", "not its topic to publish", "topic.1")
+    assert counted(clerk, "rogue", "not its topic to publish") == 10_000
+    assert counted(clerk, "other", "not its topic to publish") == 1
+    assert len(clerk.offences()) < 100, "what it was is told apart for some"
+    assert clerk.refused.counts == {"not its topic to publish": 10_001}
+
+
+def test_whoever_has_many_addresses_takes_no_memory_without_end() -> None:
+    clerk = Desk().clerk
+    for number in range(5_000):
+        clerk.refuse(f"2001:db8::{number:x}", "unknown key")
+    assert len(clerk.offences()) <= clerks.MAX_OFFENCES + 1
+    assert sum(one.count for one in clerk.offences()) == 5_000
+    assert counted(clerk, clerks.OTHERS, "unknown key") == 5_000 - clerks.MAX_OFFENCES
+
+
+def test_nobody_gets_the_blame_that_has_no_name() -> None:
+    clerk = Desk().clerk
+    clerk.refuse("", "frame refused")
+    assert clerk.offences() == ()
+    assert clerk.refused.counts == {"frame refused": 1}
+
+
+def test_accounts_of_streams_that_are_not_there_are_not_held() -> None:
+    desk = Desk()
+    desk.keep(1, 2)
+    desk.ask(join(durable=False))
+    other = stream("test.other")
+    rows = (Row(KEY, Account(0, 2, 2, {})), Row(other, Account(0, 1, 1, {})))
+    assert desk.ask(Report(1, "reader", 5, durable=False, rows=rows)) == Reported(1, 5)
+    assert desk.clerk._clients[ONE].readers[1].accounts == {KEY: Account(0, 2, 2, {})}

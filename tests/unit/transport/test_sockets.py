@@ -1,11 +1,14 @@
-"""Ports: what they do when there is no room."""
+"""Ports: what they do when there is no room, and in which order they tell what has happened."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 
+import pytest
 import zmq
 
+from mycelium.transport.ports import free_ports
 from mycelium.transport.sockets import Port
 
 
@@ -39,3 +42,34 @@ async def test_a_port_that_is_full_does_not_try_without_end() -> None:
     finally:
         out.close()
         there.close(linger=0)
+
+
+@pytest.mark.parametrize("way", ["each", "burst"])
+async def test_who_has_come_is_known_before_what_it_says(way: str) -> None:
+    """However late this loop looks: descriptors are used again, and what is said must not count for somebody before."""
+    order: list[str] = []
+
+    def on_each(_received: object) -> None:
+        order.append("said")
+
+    def on_burst(burst: list[object]) -> None:
+        if way == "burst":
+            order.extend("said" for _ in burst)
+
+    port = Port(zmq.XPUB, on_burst, on_each=on_each if way == "each" else None, attributed=True)
+    port.watch(lambda event: order.append("came") if event.kind == zmq.EVENT_ACCEPTED else None)
+    with zmq.Context() as context, context.socket(zmq.SUB) as reader:
+        try:
+            endpoint = f"tcp://127.0.0.1:{free_ports(1)[0]}"
+            port.bind(endpoint)
+            reader.linger = 0
+            reader.subscribe(b"x")
+            reader.connect(endpoint)
+            deadline = time.monotonic() + 10
+            # Nothing of this loop runs until all of it is there.
+            while not int(port._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+                assert time.monotonic() < deadline
+            port._look()
+            assert order == ["came", "said"]
+        finally:
+            port.close()

@@ -130,7 +130,7 @@ async def test_taking_back_what_was_never_asked_for_changes_nothing() -> None:
         await until(lambda: store.subscriptions == 0)
 
 
-@pytest.mark.parametrize("size", [0, MAX_TOPIC_BYTES + 2, 100_000])
+@pytest.mark.parametrize("size", [0, MAX_TOPIC_BYTES + 2, 3_000])
 async def test_what_is_no_subscription_is_refused(size: int) -> None:
     async with open_store() as store:
         with listening(store.address.frames) as (listener,), logged() as entries:
@@ -140,6 +140,17 @@ async def test_what_is_no_subscription_is_refused(size: int) -> None:
         assert [line["error"] for line in entries if line["event"] == "subscription refused"] == [
             f"{size + 1} bytes are no subscription"
         ]
+
+
+async def test_a_prefix_that_is_much_too_long_ends_its_connection() -> None:
+    """Before libzmq has made a node of every byte of it."""
+    async with open_store() as store:
+        raw = await asyncio.to_thread(RawConnection, store.address.frames, b"SUB")
+        raw.message(b"\1" + bytes(100_000))
+        assert await asyncio.to_thread(raw.hangs_up)
+        raw.close()
+        await _is_served(store, 1)
+        await until(lambda: store.subscriptions == 0)
 
 
 def test_whatever_is_said_to_the_port_of_frames() -> None:

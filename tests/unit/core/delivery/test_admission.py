@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from mycelium.core.delivery import admission as admissions
 from mycelium.core.delivery.admission import Admission, Entrance, Judgement, Missing
 from mycelium.core.delivery.frames import Frame, StreamKey, Watermark
 
@@ -90,3 +91,15 @@ def test_a_forgotten_stream_begins_anew() -> None:
     admission = Admission([Watermark(KNOWN, 1, 3)])
     admission.forget([KNOWN, OTHER])
     assert admission.judge(Frame(KNOWN, 4, 1, b"")) is Entrance.UNKNOWN
+
+
+def test_bases_of_streams_that_never_begin_do_not_gather(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admissions, "MAX_BASES", 10)
+    admission = Admission()
+    for epoch in range(1, 1_000):
+        admission.announce(StreamKey(1, epoch, "a"), 1, 5)
+        assert len(admission._bases) <= 10
+    # Whoever was forgotten is asked for it again, and can say it again.
+    assert admission.judge(Frame(StreamKey(1, 1, "a"), 5, 1, b"")) == Entrance.UNKNOWN
+    admission.announce(StreamKey(1, 1, "a"), 1, 5)
+    assert admission.judge(Frame(StreamKey(1, 1, "a"), 5, 1, b"")) == Entrance.ACCEPT
