@@ -109,7 +109,7 @@ async def _behind(store: StoreAddress) -> int:
 async def measure(backlog: int, rate: int, seconds: float) -> dict[str, object]:
     """The whole scene."""
     with tempfile.TemporaryDirectory() as directory:
-        plan = make_plan(Path(directory), 0)
+        plan = make_plan(Path(directory), 0, with_keys=False)
         plan.save()
         config = str(plan.directory / "distributed.toml")
         broker = subprocess.Popen(
