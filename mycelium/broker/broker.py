@@ -186,7 +186,6 @@ class Broker:
             contracts: the delivery class of each type id, of which those that were there are as before.
 
         Raises:
-            PathError: an endpoint could not be had again.
             UsageError: the broker has begun without keys.
         """
         if self._guard is None or self._authenticator is None:

@@ -11,7 +11,7 @@ import typer
 
 from mycelium.broker.security import Security, security_of
 from mycelium.cli.reload import Watched
-from mycelium.core.errors import ConfigError, PathError, Problem
+from mycelium.core.errors import ConfigError, Problem
 from mycelium.core.policy import Delivery
 from mycelium.observe.redaction import register_secret
 from mycelium.spec.access import access_of, check_access
@@ -137,9 +137,6 @@ def rules_watched(
         except ConfigError as error:
             for problem in error.problems:
                 log.error("the changed keys and rules are not taken up", problem=str(problem))
-            return
-        except PathError as error:
-            log.error("the changed keys are not taken up in full", problem=str(error))
             return
         current[:] = [found]
         log.info("goes by the keys and rules as they are now", keys=len(new.users))

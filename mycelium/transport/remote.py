@@ -149,10 +149,13 @@ class Remote:
         credentials = self._fabric.keys(self._name)
         if credentials == self._credentials:
             return
-        self._credentials = credentials
+        before, self._credentials = self._credentials, credentials
         for client in self._all_clients():
             client.use_keys(credentials)
-        log.info("connected anew with other keys", service=self._name, key=fingerprint(credentials.pair.public))
+        if before is None or before.pair != credentials.pair:
+            log.info("connected anew with other keys", service=self._name, key=fingerprint(credentials.pair.public))
+        else:
+            log.info("the broker has other keys", service=self._name, keys=len(credentials.servers))
 
     # --- publishing --------------------------------------------------------------------------
 

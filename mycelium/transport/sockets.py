@@ -9,6 +9,7 @@ operation until EAGAIN before they wait, and look again after every send.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
@@ -39,6 +40,10 @@ _SOURCE = int(zmq.SRCFD)
 
 BURST_BYTES = 8 << 20
 """What a burst holds at most, give or take a frame, where anybody may send: it is all in memory at once."""
+
+BIND_PAUSE = 0.005
+BIND_SECONDS = 5.0
+"""How often, and for how long without a word, an endpoint is tried that this process has just given back."""
 
 ANONYMOUS = ""
 """The user of a connection without keys."""
@@ -241,6 +246,7 @@ class Port:
         self._attributed = attributed
         self._monitor: zmq.Socket[bytes] | None = None
         self._on_event: Callable[[ConnectionEvent], None] = lambda _event: None
+        self._binding: asyncio.TimerHandle | None = None
         self._on_burst = on_burst
         self._on_each = on_each
         self._on_room = on_room
@@ -306,14 +312,28 @@ class Port:
             self.connect(self._endpoint)
 
     def bind_anew(self, options: Mapping[int, int | bytes]) -> None:
-        """Go on listening with these options. Connections that are there already stay.
-
-        Raises:
-            PathError: the endpoint could not be had again.
-        """
+        """Go on listening with these options. Connections that are there already stay."""
         self.set_options(options)
-        self._socket.unbind(self._endpoint)
-        self.bind(self._endpoint)
+        with contextlib.suppress(zmq.ZMQError):  # it is not bound: this was asked a moment ago
+            self._socket.unbind(self._endpoint)
+        if self._binding is None:
+            self._bind_again(self._loop.time() + BIND_SECONDS)
+
+    def _bind_again(self, patience: float) -> None:
+        """Bind as soon as the endpoint is free: libzmq gives it back in a thread of its own, some time after unbind."""
+        self._binding = None
+        if self._closed:
+            return
+        try:
+            self._socket.bind(self._endpoint)
+        except zmq.ZMQError as error:
+            if self._loop.time() < patience:
+                pause = BIND_PAUSE
+            else:
+                log.error("cannot listen again, and goes on trying", endpoint=self._endpoint, error=str(error))
+                pause = BIND_SECONDS
+            self._binding = self._loop.call_later(pause, self._bind_again, patience)
+        self._look_soon()
 
     def watch(self, on_event: Callable[[ConnectionEvent], None]) -> None:
         """Tell about connections that come and go, from before :meth:`bind` on."""
@@ -456,6 +476,8 @@ class Port:
         """Close it; for ``linger_ms`` libzmq goes on sending what it has taken."""
         if not self._closed:
             self._closed = True
+            if self._binding is not None:
+                self._binding.cancel()
             if self._monitor is not None:
                 self._loop.remove_reader(self._monitor.fileno())
                 self._socket.disable_monitor()

@@ -204,11 +204,7 @@ class Store:
                 self._doors[0].cut(descriptor, NOT_GRANTED)
 
     def use_keys(self, keys: Mapping[int, int | bytes]) -> None:
-        """Meet new connections with these keys.
-
-        Raises:
-            PathError: a port could not be had again.
-        """
+        """Meet new connections with these keys."""
         for port in (self._frames, self._control):
             port.bind_anew(keys)
 

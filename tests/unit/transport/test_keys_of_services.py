@@ -26,6 +26,7 @@ from mycelium.transport.books import read_books, read_clients
 from mycelium.transport.guard import user_of
 from mycelium.transport.keyring import Credentials, KeyPair, fingerprint
 from mycelium.transport.ports import free_ports
+from tests.unit.transport.stores import until
 
 
 class Tick(Message, type_id=1, topic="ticks.{venue}"):
@@ -320,3 +321,24 @@ async def test_one_process_has_one_broker_with_keys(tmp_path: Path) -> None:
         await second.aclose()
         journal.close()
         assert (await read_clients(at.address, 5, at.credentials("ledger"))).is_guarded
+
+
+async def test_a_key_that_the_broker_takes_up_later_than_its_holder_opens_the_door_then() -> None:
+    """Both look for changes once a second, and whose turn comes first is chance."""
+    async with (
+        place() as at,
+        Bus("feeder", network=(network := at.network())) as feeder,
+        Bus("trader", network=at.network()) as trader,
+        trader.subscriber(Tick) as reader,
+        feeder.publisher(Tick) as ticks,
+    ):
+        await ticks.publish(Tick("x", 1))
+        await ticks.flush()
+        at.pairs["feeder"] = key_pair()
+        network.renew_keys()
+        await ticks.publish(Tick("x", 2))
+        async with asyncio.timeout(20):
+            await until(lambda: "unknown key" in at.broker.refused.counts)
+            at.broker.renew(at.security(), {})
+            await ticks.flush()
+            assert [(await anext(reader)).number for _ in range(2)] == [1, 2]

@@ -73,3 +73,26 @@ async def test_who_has_come_is_known_before_what_it_says(way: str) -> None:
             assert order == ["came", "said"]
         finally:
             port.close()
+
+
+async def test_a_port_that_is_bound_anew_listens_again_however_often() -> None:
+    """libzmq gives an endpoint back in its own time: at once it may be in use still."""
+    heard: list[object] = []
+    port = Port(zmq.ROUTER, heard.extend)
+    endpoint = f"tcp://127.0.0.1:{free_ports(1)[0]}"
+    port.bind(endpoint)
+    try:
+        for turn in range(30):
+            port.bind_anew({})
+            if turn % 3 == 0:
+                port.bind_anew({})  # before it is there again
+            with zmq.Context() as context, context.socket(zmq.DEALER) as peer:
+                peer.linger = 0
+                peer.connect(endpoint)
+                peer.send(b"%d" % turn)
+                async with asyncio.timeout(10):
+                    while len(heard) <= turn:  # noqa: ASYNC110 - what a thread of libzmq changes
+                        await asyncio.sleep(0.001)
+    finally:
+        port.close()
+    assert [parts[1] for parts in heard] == [b"%d" % turn for turn in range(30)]  # type: ignore[index]

@@ -12,7 +12,8 @@ from adapters.polygon.live.ranges import LARGEST, Range
 @given(st.integers(1, 5_000), st.integers(1, LARGEST), st.integers(0, 3_000))
 def test_every_block_is_asked_for_once_whatever_a_node_takes(limit: int, size: int, blocks: int) -> None:
     range_ = Range(size)
-    first, asked, questions = 1, [], 0
+    first, questions = 1, 0
+    asked: list[int] = []
     while first <= blocks:
         questions += 1
         start, end = range_.next(first, blocks)
