@@ -242,6 +242,8 @@ class Keyring:
     def rotate(self, name: str, overlap_seconds: float, now: float) -> KeyPair:
         """Replace the key pair of a name; the old public key is accepted for a while.
 
+        With an overlap of 0 those that were replaced before end, too: whoever asks for that has lost one.
+
         The order of the three files matters to whoever reads in between, or after this process was killed: the old key
         is accepted before the new one is there, and the new one before its holder uses it.
 
@@ -253,6 +255,9 @@ class Keyring:
         current = self.directory / f"{name}{PUBLIC}"
         if not current.exists():
             raise _wrong(current, f"is not there; `mycelium keys add {name}` makes the first key pair")
+        if not overlap_seconds:
+            for older in self.directory.glob(f"{name}.*{PUBLIC}"):
+                older.unlink()
         values = _read(current)
         key = _key(current, values, "public-key")
         old = self.directory / f"{name}.{fingerprint(key)}{PUBLIC}"

@@ -183,6 +183,18 @@ def test_both_keys_are_accepted_until_the_overlap_is_over(keyring: Keyring) -> N
     assert (current.created, over.created) == ("2027-01-15T08:00:00+00:00",) * 2
 
 
+def test_an_overlap_of_nothing_ends_what_was_replaced_before_too(keyring: Keyring) -> None:
+    """Whoever asks for that has lost a key, and may not know which."""
+    keyring.create("trader", NOW)
+    keyring.create("trader-2", NOW)
+    keyring.rotate("trader", 86_400, NOW)
+    keyring.rotate("trader-2", 86_400, NOW)
+    last = keyring.rotate("trader", 0, NOW + 1)
+    accepted = {key: name for key, name in keyring.holders(NOW + 2).items() if name == "trader"}
+    assert accepted == {last.public: "trader"}
+    assert list(keyring.holders(NOW + 2).values()).count("trader-2") == 2, "another's are its own"
+
+
 def test_an_overlap_of_nothing_ends_the_old_key_at_once(keyring: Keyring) -> None:
     keyring.create("trader", NOW)
     new = keyring.rotate("trader", 0, NOW + 0.7)
