@@ -17,13 +17,12 @@ from typing import Any
 import structlog
 import zmq
 
-from mycelium.broker.pace import Pace
+from mycelium.broker.pace import Paces
 from mycelium.broker.security import Security
 from mycelium.broker.zap import Authenticator
 from mycelium.core.delivery.admission import Admission, Entrance, Missing
 from mycelium.core.delivery.control import Announce, Confirm, GoBack, Introduce, Refuse
 from mycelium.core.delivery.frames import Frame, StreamKey, Watermark
-from mycelium.core.delivery.window import DEFAULT_WINDOW_MESSAGES
 from mycelium.core.envelope import Envelope, decode_frame
 from mycelium.core.errors import PathError, UsageError, WireError
 from mycelium.core.ledger import Tally
@@ -157,9 +156,7 @@ class Broker:
         )
         self._door = self.store.door(self._port)
         # Without keys nobody knows whose rate it would be.
-        self._rate = limits.messages_per_second if security is not None else None
-        self._paces: dict[int, Pace] = {}
-        self._paced: set[int] = set()
+        self._paces = Paces(limits.messages_per_second if security is not None else None, self._loop.time)
         self._pacing: asyncio.TimerHandle | None = None
         self._trying: asyncio.TimerHandle | None = None
         self._syncing: asyncio.TimerHandle | None = None
@@ -198,10 +195,10 @@ class Broker:
         for user in sorted(gone):
             log.info("a key is not accepted any more", user=user)
         if security.pair != self._pair:
-            self._pair = security.pair
             keys = server_options(security.pair)
             self.store.use_keys(keys)
             self._port.bind_anew(keys)
+            self._pair = security.pair
             log.info("the broker has another key", key=fingerprint(security.pair.public))
 
     async def aclose(self) -> None:
@@ -257,19 +254,10 @@ class Broker:
         ):
             self._refuse(envelope, "unknown type id", user)
             return False
-        if self._rate is not None and self._is_too_fast(envelope, self._rate):
+        if self._paces.refuses(envelope.source, envelope.count, is_kept=not self._is_live(envelope)):
             self._refuse(envelope, TOO_FAST, user)
             return False
         return True
-
-    def _is_too_fast(self, envelope: Envelope, rate: int) -> bool:
-        pace = self._paces.get(envelope.source)
-        if pace is None:
-            window = DEFAULT_WINDOW_MESSAGES
-            pace = self._paces[envelope.source] = Pace(rate, window, self._loop.time())
-        if self._is_live(envelope):
-            return not pace.take(envelope.count, self._loop.time())
-        return pace.is_over
 
     def _is_live(self, envelope: Envelope) -> bool:
         return self._contracts is not None and self._contracts.get(envelope.type_id) is Delivery.LIVE
@@ -403,30 +391,16 @@ class Broker:
         synced = self._journal.synced_position
         while self._unsynced and self._unsynced[0][0] <= synced:
             _, stream, last, count = self._unsynced.popleft()
-            pace = self._paces.get(stream.source)
-            if pace is not None and count:
-                pace.add(stream, last, count)
-                self._paced.add(stream.source)
-            elif pace is None or not pace.messages:
+            if not self._paces.hold(stream, last, count):
                 self._to_confirm[stream] = last
-        self._go_at_pace()
+        if self._paces.are_waiting:
+            self._to_confirm.update(self._paces.due())
+            if self._pacing is None:
+                self._pacing = self._loop.call_later(PACE_SECONDS, self._pace_on)
         if self._to_confirm and self._confirming is None:
             self._confirming = asyncio.get_running_loop().call_later(CONFIRM_SECONDS, self._confirm)
         if self._unsynced and self._syncing is None:
             self._syncing = asyncio.get_running_loop().call_later(SYNC_SECONDS, self._sync_if_due)
-
-    def _go_at_pace(self) -> None:
-        """Confirm what may be confirmed by now of those who have published more than their rate."""
-        if not self._paced:
-            return
-        now = self._loop.time()
-        for source in tuple(self._paced):
-            pace = self._paces[source]
-            self._to_confirm.update(pace.due(now))
-            if not pace.messages:
-                self._paced.discard(source)
-        if self._paced and self._pacing is None:
-            self._pacing = self._loop.call_later(PACE_SECONDS, self._pace_on)
 
     def _pace_on(self) -> None:
         self._pacing = None
