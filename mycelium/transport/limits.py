@@ -25,7 +25,7 @@ class Limits:
     connections_each: int = 128
     handshakes: int = 128
     subscriptions_each: int = 10_000
-    repairs_each: int = 64
+    repairs_each: int = 256
     readers_each: int = 1_000
     messages_per_second: int | None = None
 

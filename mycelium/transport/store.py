@@ -13,7 +13,7 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias
 
 import structlog
 import zmq
@@ -64,6 +64,9 @@ REQUESTS_HIGH_WATER = 64
 
 MAX_FETCHES = 10_000
 """Requests that wait to be answered."""
+
+_Wanted: TypeAlias = tuple[int, StreamKey]
+"""A reader at a client, and the stream of which it misses something."""
 
 REST = 3
 """While others publish, answering repairs takes a quarter of the time at most. Measured with ``benchmarks.catch_up``,
@@ -144,8 +147,10 @@ class Store:
         )
         self._loop = asyncio.get_running_loop()
         self._doors: list[Door] = []
-        self._fetches: deque[tuple[bytes, str, Fetch]] = deque()
-        self._fetches_of: Counter[bytes] = Counter()
+        # Whose turn it is, and what each client has asked for last of each reader and stream: one that waits long asks
+        # again, and is answered once.
+        self._fetches: deque[tuple[bytes, _Wanted]] = deque()
+        self._fetches_of: dict[bytes, dict[_Wanted, tuple[str, Fetch]]] = {}
         self._has_sent = False
         """Whether frames have left since a repair was answered last: somebody lives."""
         self._held: list[Hold] = []
@@ -320,12 +325,17 @@ class Store:
             type_id = self.clerk.holdings.type_of(said.stream)
             if not self._guard.may_read(name_of(user), type_id, said.stream.topic):
                 raise AccessError(NOT_READ, said.stream.topic)
-        if self._fetches_of[peer] >= self._limits.repairs_each:
-            raise AccessError("too many repair requests", f"{self._fetches_of[peer]} wait")
+        wanted, mine = (said.reader, said.stream), self._fetches_of.get(peer, {})
+        if wanted in mine:
+            mine[wanted] = (user, said)
+            return
+        if len(mine) >= self._limits.repairs_each:
+            raise AccessError("too many repair requests", f"{len(mine)} wait")
         if len(self._fetches) >= MAX_FETCHES:
             return  # it will ask again
-        self._fetches.append((peer, user, said))
-        self._fetches_of[peer] += 1
+        self._fetches.append((peer, wanted))
+        mine[wanted] = (user, said)
+        self._fetches_of[peer] = mine
         if len(self._fetches) == 1:
             self._loop.call_soon(self._fetch_next)
 
@@ -334,8 +344,8 @@ class Store:
         if self._closed:
             return
         began = self._loop.time()
-        peer, user, said = self._fetches.popleft()
-        self._fetches_of[peer] -= 1
+        peer, wanted = self._fetches.popleft()
+        user, said = self._fetches_of[peer].pop(wanted)
         if not self._fetches_of[peer]:
             del self._fetches_of[peer]
         try:

@@ -256,7 +256,7 @@ TABLE = [
     Row(speaking_for_another, "trader", "another service's name", 2),
     Row(sending_what_is_too_large, "trader", "frame refused", 1),
     Row(subscribing_without_end, "trader", "subscription refused", 18_000),
-    Row(asking_for_repairs_without_end, "trader", "too many repair requests", 500),
+    Row(asking_for_repairs_without_end, "trader", "too many repair requests", 100),
     Row(connecting_without_end, HERE, "too many handshakes", 1_000),
     Row(connecting_without_end_with_a_key, "trader", "too many connections", 100),
     Row(taking_ones_time_with_the_handshake, HERE, "handshake not completed", 30),

@@ -17,6 +17,7 @@ from mycelium.core.topics import MAX_TOPIC_BYTES
 from mycelium.journal import LmdbJournal
 from mycelium.journal.disk import DATA
 from mycelium.transport import audience
+from mycelium.transport.limits import DEFAULT_LIMITS
 from mycelium.transport.sockets import Port
 from mycelium.transport.store import Store
 from tests.unit.transport.stores import (
@@ -76,6 +77,29 @@ async def test_what_is_refused_is_said_once_for_each_peer() -> None:
         assert [line.get("and_before") for line in lines] == [None, None, 49]
         assert len({line["peer"] for line in lines}) == 2
         assert store.clerk.refused.counts == {"control message refused": 101}
+
+
+async def test_who_asks_for_the_same_again_is_answered_and_refused_nothing() -> None:
+    """A client repeats what it has no answer to; with a busy store more than it may ask for at once."""
+    async with open_store() as store:
+        store.keep((frame(1),), (TYPE_ID,))
+        with asking(store.address) as (asker,):
+            asker.say(*[Fetch(1, KEY, 1, 1)] * 50)
+            asker.say(*[Fetch(reader, KEY, 1, 1) for reader in range(2, 12)])
+            heard = {(await asker.answer(Fetched)).reader for _ in range(11)}
+            assert heard == set(range(1, 12))
+        assert not store.clerk.refused.counts
+
+
+async def test_more_repairs_than_one_may_ask_for_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with open_store() as store:
+        store.keep((frame(1),), (TYPE_ID,))
+        monkeypatch.setattr(store, "_fetch_next", lambda: None)  # it has other things to do
+        with asking(store.address) as (asker,):
+            for first in range(0, 300, 30):
+                asker.say(*[Fetch(reader, KEY, 1, 1) for reader in range(first, first + 30)])
+            await until(lambda: sum(store.clerk.refused.counts.values()) == 300 - DEFAULT_LIMITS.repairs_each)
+        assert set(store.clerk.refused.counts) == {"too many repair requests"}
 
 
 async def test_subscriptions_are_counted_until_their_connection_breaks() -> None:
