@@ -86,8 +86,9 @@ async def test_who_asks_for_the_same_again_is_answered_and_refused_nothing() -> 
         with asking(store.address) as (asker,):
             asker.say(*[Fetch(1, KEY, 1, 1)] * 50)
             asker.say(*[Fetch(reader, KEY, 1, 1) for reader in range(2, 12)])
-            heard = {(await asker.answer(Fetched)).reader for _ in range(11)}
-            assert heard == set(range(1, 12))
+            heard: set[int] = set()
+            while heard != set(range(1, 12)):  # the first one once for each burst that it comes in
+                heard.add((await asker.answer(Fetched)).reader)
         assert not store.clerk.refused.counts
 
 
