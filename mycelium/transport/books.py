@@ -21,7 +21,7 @@ from mycelium.core.delivery.control import (
 )
 from mycelium.core.errors import PathError, WireError
 from mycelium.transport.addresses import StoreAddress
-from mycelium.transport.curve import client_options
+from mycelium.transport.curve import options_of
 from mycelium.transport.keyring import Credentials
 from mycelium.transport.sockets import dealer
 
@@ -134,7 +134,7 @@ async def _asking(address: StoreAddress, seconds: float, credentials: Credential
             except TimeoutError:
                 continue
 
-    keys = {} if credentials is None else client_options(credentials, credentials.servers[0])
+    keys = options_of(credentials)
     port = dealer(receive, keys)
     try:
         port.connect(address.control)

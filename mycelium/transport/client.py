@@ -48,7 +48,7 @@ from mycelium.core.errors import PathError, WireError
 from mycelium.core.ledger import Tally
 from mycelium.transport.addresses import StoreAddress
 from mycelium.transport.complaints import Complaints
-from mycelium.transport.curve import client_options
+from mycelium.transport.curve import client_options, options_of
 from mycelium.transport.inlets import Inlet
 from mycelium.transport.keyring import Credentials
 from mycelium.transport.members import Member
@@ -131,7 +131,7 @@ class Client:
         self._on_keys = on_keys
         self._server = "" if credentials is None else credentials.servers[0]
         self._turned = self._heard
-        keys = {} if credentials is None else client_options(credentials, self._server)
+        keys = options_of(credentials)
         self._frames = Port(zmq.SUB, self._on_frames, options={zmq.RCVHWM: 0, zmq.SNDHWM: 0, **keys})
         self._control = dealer(self._on_answers, keys)
         self._control.connect(address.control)

@@ -24,6 +24,11 @@ def server_options(pair: KeyPair) -> Mapping[int, int | bytes]:
     }
 
 
+def options_of(credentials: Credentials | None) -> Mapping[int, int | bytes]:
+    """For what connects with the server's newest key, or without keys."""
+    return {} if credentials is None else client_options(credentials, credentials.servers[0])
+
+
 def client_options(credentials: Credentials, server: str) -> Mapping[int, int | bytes]:
     """For what connects.
 

@@ -18,7 +18,7 @@ import zmq
 from mycelium.core.delivery.control import AskReaders, FromClient, Probe, Readers, encode, from_store, probe_frame
 from mycelium.core.errors import PathError, WireError
 from mycelium.transport.addresses import StoreAddress
-from mycelium.transport.curve import client_options
+from mycelium.transport.curve import options_of
 from mycelium.transport.keyring import Credentials
 from mycelium.transport.sockets import Port, dealer
 
@@ -78,7 +78,7 @@ async def look_at(address: StoreAddress, seconds: float, credentials: Credential
         seconds: how long each may take to answer.
         credentials: somebody's, at a store that asks for keys.
     """
-    keys = {} if credentials is None else client_options(credentials, credentials.servers[0])
+    keys = options_of(credentials)
     readers, frames, publish = await asyncio.gather(
         _control(address.control, seconds, keys),
         _frames(address.frames, address.control, seconds, keys),

@@ -19,7 +19,7 @@ from mycelium.core.message import Message, PayloadCodec
 from mycelium.journal import Journal, MemoryJournal
 from mycelium.transport.addresses import Fabric, StoreAddress
 from mycelium.transport.client import Client
-from mycelium.transport.curve import client_options
+from mycelium.transport.curve import options_of
 from mycelium.transport.inlets import Inlet, Surroundings
 from mycelium.transport.keyring import fingerprint
 from mycelium.transport.links import LinkSink, StrictSink
@@ -107,7 +107,7 @@ class Remote:
         if broker is not None and broker.publish is not None:
             client = self._clients[fabric.stores.index(broker)]
             outboxes = {source_id(one): make() for one, make in fabric.outboxes.items() if name in ("", one)}
-            keys = {} if self._credentials is None else client_options(self._credentials, self._credentials.servers[0])
+            keys = options_of(self._credentials)
             self._uplink = BrokerLink(broker.publish, client.say, time_ns, fabric.live, outboxes, keys)
         elif self._store is not None:
             self._uplink = StoreLink(self._store, fabric.live)
