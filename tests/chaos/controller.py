@@ -141,7 +141,7 @@ class Controller:
     def _has_published(self, name: str) -> bool:
         code = self._processes[name].poll()
         if code:
-            raise RuntimeError(f"{name} ended with {code}; see {self._plan.directory / name}.log")
+            raise RuntimeError(self._end_of(name, code))
         # Without a broker it stays, for those who read from it.
         return code == 0 or (self._plan.directory / f"{name}.published").exists()
 
@@ -221,7 +221,12 @@ class Controller:
         for name, process in self._processes.items():
             code = process.poll()
             if code is not None and not (code == 0 and name in self._counters):
-                raise RuntimeError(f"{name} ended with {code}; see {self._plan.directory / name}.log")
+                raise RuntimeError(self._end_of(name, code))
+
+    def _end_of(self, name: str, code: int) -> str:
+        """How a process has ended, with the last that it said: its log may be gone by when this is read."""
+        log = self._plan.directory / f"{name}.log"
+        return f"{name} ended with {code}; the end of {log}:\n{log.read_text(errors='replace')[-4_000:]}"
 
     async def _all_read(self) -> StoreBooks:
         while True:

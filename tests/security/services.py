@@ -30,6 +30,8 @@ class FeederSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     messages: int = 1_000
     rate: int = 10_000
+    until: ConfigPath | None = None
+    """It goes on beyond that number until this file is there, and then writes into it how many it has published."""
     also_audit: bool = False
     """Whether it publishes what system.yaml does not let it publish."""
 
@@ -44,10 +46,14 @@ class Feeder(Service[FeederSettings]):
         began = loop.time()
         if self.settings.also_audit:
             await self.publish(Audit("x", 0))
-        for number in range(self.settings.messages):
-            await self.publish(Tick("x", number))
-            if number % 100 == 99:
-                await asyncio.sleep(max(0.0, began + number / self.settings.rate - loop.time()))
+        until, number = self.settings.until, 0
+        while number < self.settings.messages or (until is not None and not until.exists()):
+            for _ in range(100):
+                await self.publish(Tick("x", number))
+                number += 1
+            await asyncio.sleep(max(0.0, began + number / self.settings.rate - loop.time()))
+        if until is not None:
+            await asyncio.to_thread(until.write_text, str(number))
 
 
 class Trader(Service[BaseModel]):

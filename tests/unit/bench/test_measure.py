@@ -128,4 +128,7 @@ def test_the_size_of_the_broker(sizes: dict[Key, float | None], shown: float | N
 
 def test_every_path_is_there() -> None:
     assert list(PATHS) == list(Key)
-    assert all(path.floor is None or path.floor.startswith("raw_") for path in PATHS.values())
+    for key, path in PATHS.items():
+        # With keys it is compared with the same without, which in turn is compared with what pyzmq can do.
+        floor = key.replace("_keys", "") if "_keys" in key else "raw_"
+        assert path.floor is None or path.floor.startswith(floor), key
