@@ -33,6 +33,15 @@ demo: .venv/.run ## Run the whole system on a recorded capture; report in build/
 	@$(BIN)/mycelium demo --mode $(MODE) --summary $(DEMO)/summary.json
 	@$(BIN)/python -m adapters.report $(DEMO)
 
+# BLOCKS=60 ends it after so many blocks, else Ctrl-C does.
+.PHONY: demo-live
+demo-live: .venv/.run build/node-tools/node_modules ## Run the whole system on a node that trades; report in build/demo-live
+	@$(BIN)/python -m adapters.polygon demo-live $(if $(BLOCKS),--blocks $(BLOCKS))
+	@$(BIN)/python -m adapters.report build/demo-live
+
+build/node-tools/node_modules:
+	tools/install-system-parts
+
 .PHONY: test
 test: .venv/.dev ## Run all tests with coverage
 	$(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --cov --cov-report=term
@@ -93,6 +102,10 @@ simulate: .venv/.dev ## Search longer for faults in the delivery machines: make 
 chaos: .venv/.dev ## Kill real processes while a million messages pass: nothing may be lost
 	$(BIN)/python -m tests.chaos --messages $(MESSAGES)
 MESSAGES ?= 1000000
+
+.PHONY: live
+live: .venv/.dev ## Follow a real node through failing endpoints: 10,000 trades, 20 reorganisations, three kills
+	LIVE=whole $(BIN)/python -m pytest tests/live/test_faults.py -s -q
 
 .PHONY: memory
 memory: .venv/.dev ## Measure what a broker holds with 400 clients and 5,000 topics

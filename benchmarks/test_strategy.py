@@ -20,7 +20,7 @@ import pytest
 
 from contracts.market import BlockClosed, PoolMetadata, PoolSync, Protocol, SwapEvent, Token
 from contracts.values import I256, U256, Address
-from strategies.flash_arbitrage.blocks import Blocks
+from strategies.flash_arbitrage.blocks import Block, Blocks
 from strategies.flash_arbitrage.engine import Engine
 from strategies.flash_arbitrage.settings import FlashArbitrageSettings
 from strategies.flash_arbitrage.ticks import sqrt_ratio_at_tick
@@ -189,7 +189,7 @@ def collect(messages: list[PoolSync | SwapEvent], closings: list[BlockClosed]) -
         blocks.close(closing)
         block = blocks.take()
         yield time.perf_counter_ns() - begin
-        assert block is not None
+        assert isinstance(block, Block)
         assert len(block.events) == each
 
 

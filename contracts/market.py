@@ -31,6 +31,7 @@ class SwapEvent(Message, type_id=100, topic="market.{venue}.{instrument}"):
     ``amount0`` and ``amount1`` are the changes of the pool's balances in smallest units: positive
     was paid into the pool, negative was paid out (the sign convention of Uniswap v3's ``Swap``).
     ``block`` and ``log_index`` place the event on the chain; ``timestamp`` is the block's, in seconds.
+    ``branch`` says which of its branches: see :class:`BlockRetracted`.
     """
 
     venue: str
@@ -42,6 +43,7 @@ class SwapEvent(Message, type_id=100, topic="market.{venue}.{instrument}"):
     transaction: bytes
     amount0: I256
     amount1: I256
+    branch: int = 0
 
     @property
     def zero_for_one(self) -> bool:
@@ -82,7 +84,9 @@ class PoolSync(Message, type_id=102, topic="state.{venue}.{instrument}"):
     Uniswap v2: ``reserve0`` and ``reserve1`` hold the reserves and the v3 fields are 0.
     Uniswap v3: ``sqrt_price_x96`` (square root of token1 per token0, times 2**96), ``liquidity`` in
     range and ``tick`` hold the state and the reserves are 0.
-    ``block`` and ``log_index`` are those of the log that the state follows from.
+    ``block`` and ``log_index`` are those of the log that the state follows from. Where a source begins, its first block
+    begins with the states that all pools had before it, with log indices below 0.
+    ``branch`` says of which branch of the chain it is: see :class:`BlockRetracted`.
     """
 
     venue: str
@@ -96,6 +100,7 @@ class PoolSync(Message, type_id=102, topic="state.{venue}.{instrument}"):
     sqrt_price_x96: U256
     liquidity: U256
     tick: int
+    branch: int = 0
 
 
 class BlockClosed(Message, type_id=103, topic="blocks.{chain}"):
@@ -105,10 +110,11 @@ class BlockClosed(Message, type_id=103, topic="blocks.{chain}"):
     SwapEvents and ``syncs`` PoolSyncs of the block, and as many PoolMetadata as ``pools``, has everything and may put
     it into the order of the chain: by ``log_index``, the PoolSync before the SwapEvent of the same log.
 
-    A source describes all its pools before the first event, and closes its blocks in their order. One that is started
+    A source describes a pool before the first event of it, and closes its blocks in their order. One that is started
     again may begin again: then blocks, events and descriptions come a second time.
 
-    ``chain`` is the EIP-155 number of the chain, ``timestamp`` the block's, in seconds.
+    ``chain`` is the EIP-155 number of the chain, ``timestamp`` the block's, in seconds; ``branch`` is that of all that
+    is counted here, see :class:`BlockRetracted`.
     """
 
     chain: int
@@ -117,3 +123,20 @@ class BlockClosed(Message, type_id=103, topic="blocks.{chain}"):
     swaps: int
     syncs: int
     pools: int
+    branch: int = 0
+
+
+class BlockRetracted(Message, type_id=104, topic="retractions.{chain}"):
+    """A source takes back all that it has published of a block and of those above it.
+
+    The newest blocks of a chain may be replaced by others (a reorganisation), and a source that was killed in a block
+    cannot know how much of it was published. So what is published belongs to a numbered branch, which begins with this:
+    whatever has ``block`` or a higher one and a branch below ``branch`` is void, however late it arrives, and what
+    replaces it has ``branch``. The first branch is 0, and numbers grow by one.
+
+    ``chain`` is the EIP-155 number of the chain.
+    """
+
+    chain: int
+    block: int
+    branch: int

@@ -24,7 +24,9 @@ class ArbitrageSignal(Message, type_id=200, topic="signals.{strategy}.{asset}"):
     ``net_profit = gross_profit - flash_premium - gas_cost`` and
     ``gross_profit = hops[-1].amount_out - hops[0].amount_in``; the pools' own fees are inside the
     hops. ``block``, ``log_index`` and ``timestamp`` are those of the event that made it visible.
-    ``signal_id`` is a hash of block, log index and route: the same chain gives the same ids.
+    ``signal_id`` is a hash of block, log index, route and branch: the same chain gives the same ids.
+    ``branch`` is that event's: a signal of a block that is retracted is void, see
+    :class:`~contracts.market.BlockRetracted`.
     """
 
     strategy: str
@@ -38,6 +40,7 @@ class ArbitrageSignal(Message, type_id=200, topic="signals.{strategy}.{asset}"):
     flash_premium: U256
     gas_cost: U256
     net_profit: I256
+    branch: int = 0
 
     @property
     def amount_in(self) -> U256:

@@ -231,9 +231,9 @@ def write_capture(path: Path, header: Header, lines: Iterable[Mapping[str, Any] 
             if path.name.endswith(".gz"):
                 # Name and time would make each file different.
                 target = open_files.enter_context(gzip.GzipFile("", "wb", 9, target, mtime=0))
-            target.write(_compact(header_to_json(header)))
+            target.write(compact(header_to_json(header)))
             for line in lines:
-                target.write(_compact(log_to_json(line) if isinstance(line, Log) else line))
+                target.write(compact(log_to_json(line) if isinstance(line, Log) else line))
                 written += 1
         partial.replace(path)
     finally:
@@ -241,5 +241,6 @@ def write_capture(path: Path, header: Header, lines: Iterable[Mapping[str, Any] 
     return written
 
 
-def _compact(document: Mapping[str, Any]) -> bytes:
+def compact(document: Mapping[str, Any]) -> bytes:
+    """A line of a capture."""
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
+import stamina
 import typer
 from pydantic import ValidationError
 from rich.console import Console
@@ -17,11 +20,17 @@ from adapters.polygon.describe import PoolEntry
 from adapters.polygon.importers import read_block
 from adapters.polygon.importers.csv_logs import CsvReader
 from adapters.polygon.lines import Fault
+from adapters.polygon.live.capturing import Place
+from adapters.polygon.live.command import live_settings, run_capture
 from adapters.polygon.logs import Log
 from adapters.polygon.record import Tools, record
-from mycelium.cli.guard import EXIT_FAILED, guarded
+from adapters.polygon.record.live_demo import run_live_demo
+from mycelium.cli.guard import EXIT_FAILED, EXIT_INTERRUPTED, guarded
 from mycelium.core.errors import ConfigError, Problem
+from mycelium.observe.logs import LogFormat, configure_logging
 from mycelium.topology.problems import problems_of
+
+LIVE_CONFIG = Path("config/polygon-live.toml")
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 console = Console(stderr=True, soft_wrap=True)
@@ -50,6 +59,66 @@ def record_command(
         f"{out.stat().st_size:,} bytes; the state of all {len(done.pools)} pools agrees with the node",
         highlight=False,
     )
+
+
+@app.command("capture")
+def capture_command(
+    out: Out,
+    *,
+    config: Annotated[Path, typer.Option(help="The topology whose endpoints and pools are used.")] = LIVE_CONFIG,
+    first: Annotated[int | None, typer.Option("--from", min=0, help="The first block; else the newest.")] = None,
+    last: Annotated[int | None, typer.Option("--to", min=0, help="The last block; else until Ctrl-C.")] = None,
+    confirmations: Annotated[int, typer.Option(min=0, help="Blocks that must stand on a block that is recorded.")] = 64,
+) -> None:
+    """Record blocks of a live chain: a range of the past, or as they come. Started again, it goes on where it was.
+
+    Examples:
+
+        python -m adapters.polygon capture --from 50000000 --to 50043200 --out build/day.jsonl.gz
+
+        python -m adapters.polygon capture --out build/live.jsonl.gz
+    """
+    settings, chain_id = live_settings(config)
+    if first is not None and last is not None and last < first:
+        raise typer.BadParameter(f"{last} comes before --from {first}", param_hint="--to")
+    stamina.instrumentation.set_on_retry_hooks([])
+    configure_logging(level="warning", form=LogFormat.CONSOLE, stream=sys.stderr)
+    columns = (TextColumn("recording"), BarColumn(), MofNCompleteColumn(), TextColumn("blocks"), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("recording", total=None)
+
+        def on_progress(place: Place, target: int) -> None:
+            end = target if last is None else last
+            bar.update(task, completed=place.next - place.first, total=end + 1 - place.first)
+
+        work = run_capture(settings, chain_id, out, first, last, confirmations=confirmations, on_progress=on_progress)
+        done = asyncio.run(work)
+    place = done.place
+    text = f"{place.logs:,} logs of {done.pools} pools in blocks {place.first} to {place.next - 1}"
+    if not done.is_complete:
+        console.print(f"{text} so far; the same command goes on from there", highlight=False)
+        raise typer.Exit(EXIT_INTERRUPTED)
+    console.print(f"{out}: {text}, {out.stat().st_size:,} bytes", highlight=False)
+
+
+@app.command("demo-live")
+def demo_live(
+    *,
+    config: Annotated[Path, typer.Option(help="The system's topology.")] = Path("config/demo-live.toml"),
+    out: Annotated[Path, typer.Option(help="Directory for state and report.")] = Path("build/demo-live"),
+    seed: Annotated[int, typer.Option(help="Of the flow of trades.")] = 7,
+    blocks: Annotated[int | None, typer.Option(min=1, help="Blocks to trade; else until Ctrl-C.")] = None,
+    block_seconds: Annotated[float, typer.Option(min=0.0, help="From block to block.")] = 2.0,
+    port: Annotated[int, typer.Option(help="Of the node; 0 for one that is free.")] = 8545,
+    tools: Annotated[Path, typer.Option(help="Where node_modules is.")] = Path("build/node-tools"),
+) -> None:
+    """Start a node, trade on it, and run the whole system on it as it grows."""
+    console.print(f"a node with a market of its own on port {port or 'any'}; Ctrl-C ends it", highlight=False)
+    code = run_live_demo(
+        Tools.find(tools), config, out, seed=seed, blocks=blocks, block_seconds=block_seconds, port=port
+    )
+    if code:
+        raise typer.Exit(code)
 
 
 @app.command("import-csv")

@@ -10,7 +10,7 @@ one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -100,6 +100,10 @@ class V3State:
     liquidity: int
 
 
+PoolState: TypeAlias = tuple[int, int] | V3State | None
+"""Reserves of token 0 and token 1 in smallest units, or what a v3 pool is in; None if it is not known."""
+
+
 class PoolBook:
     """The known pools and where they stand.
 
@@ -115,11 +119,51 @@ class PoolBook:
         self._reserves: dict[Address, tuple[int, int]] = {}
         self._v3: dict[Address, V3State] = {}
         self._last = (-1, -1)
+        self.branch: int = 0
+        """Of the messages that are made: see :class:`~contracts.market.BlockRetracted`."""
 
     @property
     def pools(self) -> tuple[PoolMetadata, ...]:
         """The known pools, in the order given."""
         return tuple(self._pools.values())
+
+    @property
+    def addresses(self) -> Collection[Address]:
+        """Their addresses."""
+        return self._pools.keys()
+
+    def add(self, pool: PoolMetadata) -> bool:
+        """Take in one more; whether it was not known."""
+        is_new = pool.pool not in self._pools
+        self._pools.setdefault(pool.pool, pool)
+        return is_new
+
+    def state(self, pool: Address) -> PoolState:
+        """A pool's state after its last event."""
+        return self._reserves.get(pool) or self._v3.get(pool)
+
+    def set_state(self, pool: Address, state: PoolState) -> None:
+        """Take over a state that is known from elsewhere."""
+        self._reserves.pop(pool, None)
+        self._v3.pop(pool, None)
+        if isinstance(state, V3State):
+            self._v3[pool] = state
+        elif state is not None:
+            self._reserves[pool] = state
+
+    def back_to(self, block: int) -> None:
+        """The next log is of the block after this one. States are set by :meth:`set_state`."""
+        self._last = (block + 1, -1)
+
+    def opening(self, block: int, timestamp: int, branch: int) -> Iterator[PoolSync]:
+        """The states of all pools before a block, as the block's first messages: with log indices below 0."""
+        known = [(pool, state) for pool in self._pools.values() if (state := self.state(pool.pool)) is not None]
+        for index, (pool, state) in enumerate(known, -len(known)):
+            place = Log(pool.pool, (), b"", block, index, b"", timestamp)
+            if isinstance(state, V3State):
+                yield _sync(pool, place, branch, state=state)
+            else:
+                yield _sync(pool, place, branch, reserves=state)
 
     def v2_reserves(self, pool: Address) -> tuple[int, int] | None:
         """The reserves after the pool's last event, in smallest units; None if they are not known."""
@@ -169,17 +213,20 @@ class PoolBook:
         match event:
             case V2Sync(reserve0, reserve1):
                 self._reserves[log.address] = (reserve0, reserve1)
-                return (_sync(pool, log, reserves=(reserve0, reserve1)),)
+                return (_sync(pool, log, self.branch, reserves=(reserve0, reserve1)),)
             case V2Swap():
                 # The pair emits Sync just before Swap: these are the reserves after the swap.
                 if 0 in self._reserves.get(log.address, ()):
                     raise ImpossibleState(f"after a v2 Swap the reserves are {self._reserves[log.address]}")
                 change0, change1 = event.amount0_in - event.amount0_out, event.amount1_in - event.amount1_out
-                return (_swap(pool, log, change0, change1),)
+                return (_swap(pool, log, self.branch, change0, change1),)
             case V3Swap():
                 state = V3State(event.sqrt_price_x96, event.tick, event.liquidity)
                 self._v3[log.address] = state
-                return (_sync(pool, log, state=state), _swap(pool, log, event.amount0, event.amount1))
+                return (
+                    _sync(pool, log, self.branch, state=state),
+                    _swap(pool, log, self.branch, event.amount0, event.amount1),
+                )
             case V3Initialize():
                 if log.address in self._v3:
                     raise ImpossibleState("v3 Initialize of a pool that has a price")
@@ -190,7 +237,7 @@ class PoolBook:
                     return Ignored("state_unknown", f"{type(event).__name__} before the first Swap of {log.address}")
                 state = _with_position(before, event, pool.tick_spacing)
         self._v3[log.address] = state
-        return (_sync(pool, log, state=state),)
+        return (_sync(pool, log, self.branch, state=state),)
 
 
 def _with_position(before: V3State, event: V3Mint | V3Burn, tick_spacing: int) -> V3State:
@@ -211,7 +258,9 @@ def _with_position(before: V3State, event: V3Mint | V3Burn, tick_spacing: int) -
 _NO_STATE = V3State(0, 0, 0)
 
 
-def _sync(pool: PoolMetadata, log: Log, *, reserves: tuple[int, int] = (0, 0), state: V3State = _NO_STATE) -> PoolSync:
+def _sync(
+    pool: PoolMetadata, log: Log, branch: int, *, reserves: tuple[int, int] = (0, 0), state: V3State = _NO_STATE
+) -> PoolSync:
     return PoolSync(
         venue=pool.venue,
         instrument=pool.instrument,
@@ -224,10 +273,11 @@ def _sync(pool: PoolMetadata, log: Log, *, reserves: tuple[int, int] = (0, 0), s
         sqrt_price_x96=U256(state.sqrt_price_x96),
         liquidity=U256(state.liquidity),
         tick=state.tick,
+        branch=branch,
     )
 
 
-def _swap(pool: PoolMetadata, log: Log, change0: int, change1: int) -> SwapEvent:
+def _swap(pool: PoolMetadata, log: Log, branch: int, change0: int, change1: int) -> SwapEvent:
     return SwapEvent(
         venue=pool.venue,
         instrument=pool.instrument,
@@ -238,4 +288,5 @@ def _swap(pool: PoolMetadata, log: Log, change0: int, change1: int) -> SwapEvent
         transaction=log.transaction,
         amount0=I256(change0),
         amount1=I256(change1),
+        branch=branch,
     )

@@ -1,117 +1,49 @@
-"""The source service: reads recorded logs and publishes what they mean for the market."""
+"""The source service: publishes what happens in the pools of a chain, as it happens or as it was recorded."""
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from collections import Counter
-from itertools import islice
-
-from adapters.polygon.capture import CaptureReader, Reading
-from adapters.polygon.importers.csv_logs import CsvReader
-from adapters.polygon.lines import Fault
-from adapters.polygon.pools import Ignored, PoolBook, Refused
+from adapters.polygon.live.source import LiveSource
+from adapters.polygon.recorded import RecordedSource
 from adapters.polygon.settings import PolygonSettings
-from contracts.market import BlockClosed, PoolMetadata, PoolSync, SwapEvent
-from mycelium.core.errors import ConfigError, Problem
-from mycelium.core.message import Message
-from mycelium.service import Service
-
-CHUNK = 512
-"""Logs read at a time in a thread of their own: about 6 ms of work, so that the event loop waits for no disk."""
+from contracts.market import BlockClosed, BlockRetracted, PoolMetadata, PoolSync, SwapEvent
+from mycelium.service import Service, ServiceContext
 
 
 class PolygonAdapter(Service[PolygonSettings]):
-    """Publishes the pools of its source, then every event in it, block by block, and ends with the source.
+    """Publishes pools, their states and their trades, block by block.
 
-    Every block of which it has read a log is closed with a :class:`BlockClosed`, also when it is asked to stop.
+    From a recording (:class:`~adapters.polygon.recorded.RecordedSource`), with which it ends, or from a chain
+    (:class:`~adapters.polygon.live.source.LiveSource`), which it follows until it is asked to stop.
     """
 
     name = "polygon_adapter"
     settings_type = PolygonSettings
-    publishes = (PoolMetadata, PoolSync, SwapEvent, BlockClosed)
+    publishes = (PoolMetadata, PoolSync, SwapEvent, BlockClosed, BlockRetracted)
+
+    def __init__(self, settings: PolygonSettings, context: ServiceContext) -> None:
+        super().__init__(settings, context)
+        if settings.live is None:
+            self.source: RecordedSource | LiveSource = RecordedSource(self, settings)
+        else:
+            self.source = LiveSource(self, settings.live, settings.chain_id)
+
+    @property
+    def waits_for(self) -> str | None:
+        """The newest block, if it follows a chain and is behind."""
+        return self.source.waits_for
 
     async def start(self) -> None:
         """Open the source.
 
         Raises:
-            ConfigError: it is missing, unreadable, without a usable header, or of another chain.
+            ConfigError: it cannot be used as configured.
         """
-        self._reading = threading.Lock()
-        self._reader = await asyncio.to_thread(open_source, self.settings)
-        self._readings = iter(self._reader)
-        self._book = PoolBook(self._reader.header.pools, self._reader.header.missing_tokens)
-        self._block, self._timestamp = -1, 0
-        self._published: Counter[type[Message]] = Counter()
+        await self.source.start()
 
     async def run(self) -> None:
-        """Publish what the source holds."""
-        for pool in self._book.pools:
-            await self.publish(pool)
-        # From the first log of a higher block on, the book takes none of a lower one any more.
-        while chunk := await asyncio.to_thread(self._next_chunk):
-            for reading in chunk:
-                if not isinstance(reading, Fault) and reading.log.block > self._block and not reading.log.removed:
-                    await self._close_block()
-                    await self.breathe()
-                    self._block, self._timestamp = reading.log.block, reading.log.timestamp
-                await self._handle(reading)
-            self.progress(self._reader.consumed, self._reader.size, "bytes")
-        await self._close_block()
-        await self.breathe()
+        """Publish what the source says."""
+        await self.source.run()
 
     async def stop(self) -> None:
         """Close the source."""
-        await asyncio.to_thread(self._close)
-
-    async def _handle(self, reading: Reading) -> None:
-        intake = self.intake("capture")
-        where = f"{self.settings.source.name}, {reading.position}"
-        if isinstance(reading, Fault):
-            intake.refuse(reading.cause, where, reading.detail)
-            return
-        applied = self._book.apply(reading.log)
-        if isinstance(applied, Refused):
-            place = f"block {reading.log.block}, log {reading.log.log_index}"
-            intake.refuse(applied.cause, f"{where}, {place}", applied.detail)
-        elif isinstance(applied, Ignored):
-            intake.ignore(applied.cause)
-        else:
-            for message in applied:
-                await self.publish(message)
-                self._published[type(message)] += 1
-            intake.accept()
-
-    async def _close_block(self) -> None:
-        """Say what has been published of the block that is open, if one is."""
-        if self._block < 0:
-            return
-        swaps, syncs = self._published[SwapEvent], self._published[PoolSync]
-        chain, pools = self.settings.chain_id, len(self._book.pools)
-        self._published.clear()
-        await self.publish(BlockClosed(chain, self._block, self._timestamp, swaps, syncs, pools))
-
-    def _next_chunk(self) -> list[Reading]:
-        with self._reading:
-            return list(islice(self._readings, CHUNK))
-
-    def _close(self) -> None:
-        # A cancelled run may have left its thread in the middle of a chunk.
-        with self._reading:
-            self._reader.close()
-
-
-def open_source(settings: PolygonSettings) -> CaptureReader | CsvReader:
-    """Open what the settings name.
-
-    Raises:
-        ConfigError: it is missing, unreadable, without a usable header, or of another chain.
-    """
-    if settings.is_csv:
-        return CsvReader(settings.source, settings.pools[0].metadata(), chain_id=settings.chain_id)
-    reader = CaptureReader(settings.source)
-    if reader.header.chain_id != settings.chain_id:
-        reader.close()
-        message = f"is of chain {reader.header.chain_id}, the settings say {settings.chain_id}"
-        raise ConfigError([Problem(str(settings.source), "chain_id", message)])
-    return reader
+        await self.source.stop()

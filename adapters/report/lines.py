@@ -31,6 +31,8 @@ class LineFile:
         self._last: tuple[Any, ...] = ()
         self._in_order = True
         self._whole = True
+        self.void = 0
+        """How many lines were void, once it is closed."""
 
     def write(self, line: Line) -> None:
         """Write a line: to the operating system's cache, which takes a few microseconds, not to the disk.
@@ -51,27 +53,36 @@ class LineFile:
         self._in_order = self._in_order and place > self._last
         self._last = place
 
-    def close(self) -> int:
+    def close(self, is_void: Callable[[Line], bool] | None = None) -> int:
         """Close the file, with its lines in order and each of them once.
 
-        Where they came in another order, the file is written anew, which takes the memory of all its lines; until
-        that is done it stays as it is. One that could not be written whole stays so.
+        Where they came in another order, or some may be void, the file is written anew, which takes the memory of all
+        its lines; until that is done it stays as it is. One that could not be written whole stays so.
+
+        Args:
+            is_void: which lines are to be left out; None if no line is.
 
         Returns:
-            How many lines were repeats.
+            How many lines were repeats, of void ones too.
 
         Raises:
             PathError: it cannot be written anew.
         """
         self._file.close()
-        if self._in_order or not self._whole:
+        if (self._in_order and is_void is None) or not self._whole:
             return 0
         partial = self._path.with_name(self._path.name + ".partial")
         try:
             lines = self._path.read_bytes().splitlines(keepends=True)
-            once = sorted(set(lines), key=lambda line: (self._place(msgspec.json.decode(line)), line))
-            partial.write_bytes(b"".join(once))
+            once = set(lines)
+            kept: list[tuple[tuple[Any, ...], bytes]] = []
+            for data in once:
+                line = msgspec.json.decode(data)
+                if is_void is None or not is_void(line):
+                    kept.append((self._place(line), data))
+            partial.write_bytes(b"".join(data for _, data in sorted(kept)))
             partial.replace(self._path)
         except OSError as error:
             raise PathError(str(self._path), f"cannot be put in order: {error.strerror}") from error
+        self.void = len(once) - len(kept)
         return len(lines) - len(once)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
 from contextlib import ExitStack
 from operator import itemgetter
 from pathlib import Path
@@ -10,9 +11,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from adapters.report.lines import LineFile
+from adapters.report.lines import Line, LineFile
 from adapters.report.prices import price_of
-from contracts.market import PoolMetadata, PoolSync
+from contracts.market import BlockRetracted, PoolMetadata, PoolSync
 from contracts.signals import ArbitrageSignal
 from contracts.values import Address
 from mycelium.core.errors import ConfigError, Problem
@@ -46,7 +47,10 @@ class ReportSettings(BaseModel):
 
 
 def signal_line(signal: ArbitrageSignal) -> dict[str, Any]:
-    """A signal as ``signals.jsonl`` holds it: amounts as decimal text, since JSON numbers end at 2**53."""
+    """A signal as ``signals.jsonl`` holds it: amounts as decimal text, since JSON numbers end at 2**53.
+
+    Its branch is said if it is not the first: most chains have no other.
+    """
     return {
         "strategy": signal.strategy,
         "asset": signal.asset,
@@ -68,7 +72,11 @@ def signal_line(signal: ArbitrageSignal) -> dict[str, Any]:
         "flash_premium": str(int(signal.flash_premium)),
         "gas_cost": str(int(signal.gas_cost)),
         "net_profit": str(int(signal.net_profit)),
-    }
+    } | _of_branch(signal.branch)
+
+
+def _of_branch(branch: int) -> dict[str, int]:
+    return {"branch": branch} if branch else {}
 
 
 class RunReport(Service[ReportSettings]):
@@ -79,6 +87,7 @@ class RunReport(Service[ReportSettings]):
 
     Messages of different topics come in any order, and may come again. When the run ends, the files are put into the
     order of the chain, without repeats: the same run leaves the same bytes, however it was spread over processes.
+    Only then is it known what the chain has given up, and that is left out.
     """
 
     name = "run_report"
@@ -90,6 +99,7 @@ class RunReport(Service[ReportSettings]):
         self._pools: dict[Address, PoolMetadata] = {}
         self._waiting: dict[Address, list[PoolSync]] = {}
         self._waiting_number = 0
+        self._retractions: list[tuple[int, int]] = []  # branch and block; of those that no later one covers
         self._files: dict[str, LineFile] = {}
         try:
             directory.mkdir(parents=True, exist_ok=True)
@@ -136,6 +146,19 @@ class RunReport(Service[ReportSettings]):
         """A signal."""
         self._files[SIGNALS].write(signal_line(event))
 
+    @handles(BlockRetracted, retry=ONCE, on_failure=OnFailure.STOP)
+    async def on_block_retracted(self, event: BlockRetracted) -> None:
+        """Lines that do not count."""
+        if self._retractions and event.branch <= self._retractions[-1][0]:
+            return
+        while self._retractions and self._retractions[-1][1] >= event.block:
+            self._retractions.pop()
+        self._retractions.append((event.branch, event.block))
+
+    def _is_void(self, line: Line) -> bool:
+        above = bisect_right(self._retractions, line.get("branch", 0), key=itemgetter(0))
+        return above < len(self._retractions) and line["block"] >= self._retractions[above][1]
+
     def _write_price(self, state: PoolSync, pool: PoolMetadata) -> None:
         price = price_of(state, pool)
         if price is not None:
@@ -146,7 +169,8 @@ class RunReport(Service[ReportSettings]):
                     "log_index": state.log_index,
                     "pool": str(state.pool),
                     "price": price,
-                },
+                }
+                | _of_branch(state.branch),
             )
 
     def _refuse_price(self, state: PoolSync) -> None:
@@ -161,13 +185,16 @@ class RunReport(Service[ReportSettings]):
         for name, repeated in (await asyncio.to_thread(self._close_files)).items():
             if repeated:
                 self.intake(name).ignore("repeated", repeated)
+            if void := self._files[name].void:
+                self.intake(name).ignore("of a branch that is void", void)
 
     def _close_files(self) -> dict[str, int]:
         """Close every file, also when one of them cannot be put in order; how many lines of each were repeats."""
         repeated: dict[str, int] = {}
 
         def close(name: str) -> None:
-            repeated[name] = self._files[name].close()
+            has_blocks = "block" in PLACES[name]
+            repeated[name] = self._files[name].close(self._is_void if self._retractions and has_blocks else None)
 
         with ExitStack() as closing:
             for name in self._files:

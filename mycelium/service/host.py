@@ -118,12 +118,17 @@ class Host:
         """Where every service is in its life."""
         return tuple(runner.health() for runner in self._runners)
 
-    def unready(self) -> Mapping[str, HealthState]:
-        """The services that are not at work, or not any more, and where in their life they are."""
+    def unready(self) -> Mapping[str, str]:
+        """The services that are not at work, and where in their life they are, or what they wait for."""
         states = {health.service: health.state for health in self.health()}
         names = (placement.service_type.name for placement in self._placements)
         found = {name: states.get(name, HealthState.CREATED) for name in names}
-        return {name: state for name, state in found.items() if state not in _AT_WORK}
+        unready: dict[str, str] = {name: state for name, state in found.items() if state not in _AT_WORK}
+        for runner in self._runners:
+            waits_for = runner.service.waits_for
+            if waits_for is not None:
+                unready.setdefault(runner.service.name, f"waits for {waits_for}")
+        return unready
 
     def ledger(self) -> Ledger:
         """The books now."""

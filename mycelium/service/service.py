@@ -119,6 +119,14 @@ class Service(Generic[S]):
     async def stop(self) -> None:
         """Finish, after the last message has been handled: write results, close. May still publish."""
 
+    @property
+    def waits_for(self) -> str | None:
+        """What it still waits for before it does what it is for, although it runs; None if it is ready.
+
+        Asked whenever somebody wants to know whether this process is ready.
+        """
+        return None
+
     # --- to use ------------------------------------------------------------------------------
 
     @property
@@ -146,6 +154,15 @@ class Service(Generic[S]):
         if publisher is None:
             publisher = self._open_publisher(type(message))
         await publisher.publish(message)
+
+    async def flush(self) -> None:
+        """Return when everything it published so far has left towards its readers, or is kept where it is to be kept.
+
+        Raises:
+            MyceliumError: it cannot be.
+        """
+        for publisher in self._publishers.values():
+            await publisher.flush()
 
     def _open_publisher(self, message_type: type[Message]) -> Publisher[Any]:
         if message_type not in self.publishes:

@@ -5,13 +5,18 @@ looks at the cycles through that pool, and at no others, since no other has chan
 (:class:`~strategies.flash_arbitrage.search.Search`).
 
 Events come in the order of the chain (:class:`~strategies.flash_arbitrage.blocks.Blocks`). Where one is missing, the
-swap that it belongs to is left out: prices of another moment are no opportunity. A block that the chain has given up is
-not taken back: its states are replaced as soon as the new chain's logs touch the same pools.
+swap that it belongs to is left out: prices of another moment are no opportunity.
+
+Blocks that the chain has given up are taken back: every pool has again the state from before them, as if the engine had
+never seen them. Descriptions stay: what a pool is does not depend on the branch, and it is described only once. So do
+the counters, since they say what was done; signals of blocks that were taken back are counted a second time as void.
+Pools and the count of signals go back some 256 blocks (:data:`~strategies.flash_arbitrage.pool.REMEMBERED`).
 """
 
 from __future__ import annotations
 
 import re
+from collections import deque
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -19,7 +24,7 @@ from contracts.market import PoolMetadata, PoolSync, SwapEvent, Token
 from contracts.signals import ArbitrageSignal, Hop
 from contracts.values import I256, U256, Address
 from strategies.flash_arbitrage.graph import CycleGraph
-from strategies.flash_arbitrage.pool import ImpossibleStateError
+from strategies.flash_arbitrage.pool import REMEMBERED, ImpossibleStateError
 from strategies.flash_arbitrage.pools import make_pool
 from strategies.flash_arbitrage.search import Opportunity, Search
 from strategies.flash_arbitrage.settings import FlashArbitrageSettings
@@ -52,6 +57,7 @@ class Engine:
         self._refusals: list[Refusal] = []
         self._counters = Counters()
         self._search = Search(settings, self._graph, self._counters)
+        self._signalled: deque[tuple[int, int]] = deque(maxlen=REMEMBERED)  # newest blocks and their numbers of signals
 
     def on_metadata(self, metadata: PoolMetadata) -> None:
         """Take in a pool."""
@@ -94,7 +100,22 @@ class Engine:
         if node is None or not node.pool.is_at_least(swap.block, swap.log_index - node.pool.trigger_lag):
             self._counters.left_out += 1
             return []
-        return [_make_signal(found, swap) for found in self._search.best_through(node)]
+        signals = [_make_signal(found, swap) for found in self._search.best_through(node)]
+        if signals:
+            in_block = len(signals)
+            if self._signalled and self._signalled[-1][0] == swap.block:
+                in_block += self._signalled.pop()[1]
+            self._signalled.append((swap.block, in_block))
+        return signals
+
+    def take_back(self, block: int) -> None:
+        """Forget what was said of this block and of those above."""
+        for node in self._graph.nodes():
+            if not node.pool.take_back(block):
+                self._counters.states_forgotten += 1
+            self._graph.refresh(node)
+        while self._signalled and self._signalled[-1][0] >= block:
+            self._counters.signals_void += self._signalled.pop()[1]
 
     def take_refusals(self) -> list[Refusal]:
         """What was refused since the last call."""
@@ -117,7 +138,7 @@ def _make_signal(found: Opportunity, swap: SwapEvent) -> ArbitrageSignal:
     return ArbitrageSignal(
         strategy=STRATEGY,
         asset=asset_of(cycle.start),
-        signal_id=signal_id(swap.block, swap.log_index, cycle.route),
+        signal_id=signal_id(swap.block, swap.log_index, cycle.route, swap.branch),
         block=swap.block,
         log_index=swap.log_index,
         timestamp=swap.timestamp,
@@ -129,12 +150,18 @@ def _make_signal(found: Opportunity, swap: SwapEvent) -> ArbitrageSignal:
         flash_premium=U256(sizing.premium),
         gas_cost=U256(found.gas_cost),
         net_profit=I256(found.net_profit),
+        branch=swap.branch,
     )
 
 
-def signal_id(block: int, log_index: int, route: bytes) -> bytes:
-    """16 bytes that name an opportunity: BLAKE2b of block and log index (8 bytes each, big-endian) and route."""
-    return blake2b(block.to_bytes(8, "big") + log_index.to_bytes(8, "big") + route, digest_size=16).digest()
+def signal_id(block: int, log_index: int, route: bytes, branch: int = 0) -> bytes:
+    """16 bytes that name an opportunity: BLAKE2b of block and log index (8 bytes each, big-endian) and route.
+
+    The same place on another branch may offer another amount, so a branch above 0 comes behind, in 8 bytes. A route is
+    21 bytes for each pool: no name without a branch is one with.
+    """
+    named = block.to_bytes(8, "big") + log_index.to_bytes(8, "big") + route
+    return blake2b(named + branch.to_bytes(8, "big") if branch else named, digest_size=16).digest()
 
 
 def asset_of(token: Token) -> str:

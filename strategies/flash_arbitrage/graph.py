@@ -13,7 +13,7 @@ same lists.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from contracts.market import Token
 from contracts.values import Address
@@ -99,6 +99,10 @@ class CycleGraph:
     def node(self, address: Address) -> Node | None:
         """The pool at ``address``, if it is known."""
         return self._nodes.get(address)
+
+    def nodes(self) -> Iterable[Node]:
+        """All pools, in order of arrival."""
+        return self._nodes.values()
 
     def between(self, token: Address, other: Address) -> Sequence[Pool]:
         """The pools which trade these two tokens, in order of arrival."""

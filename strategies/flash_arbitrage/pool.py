@@ -2,14 +2,27 @@
 
 The direction of a swap is ``sold`` everywhere: 0 when token 0 is sold to the pool for token 1, 1 the other way
 round. Quotes are exact. :attr:`Pool.rate0` and its fellows are floats, for the screens only.
+
+A pool remembers the states of the newest blocks, as the messages that told them, and the newest one from before: so it
+can go back when the chain does.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from bisect import bisect_right
+from contextlib import suppress
+from operator import attrgetter
 
 from contracts.market import PoolMetadata, PoolSync
 from strategies.flash_arbitrage.constant_product import PIPS
+
+REMEMBERED = 256
+"""How many blocks a pool can go back. Chosen by us: what an adapter follows may be replaced 64 blocks deep."""
+
+_MOST_STATES = 4 * REMEMBERED
+"""States that are kept before those that are not needed are forgotten, all at once. Chosen by us: so it costs a pool's
+state next to nothing; at some 0.6 kB each, a pool that moves all the time takes 0.6 MB."""
 
 
 class ImpossibleStateError(ValueError):
@@ -36,7 +49,9 @@ class Pool(ABC):
     """
 
     __slots__ = (
+        "_has_forgotten",
         "_net",
+        "_past",
         "address",
         "block",
         "fee_pips",
@@ -58,6 +73,8 @@ class Pool(ABC):
         self.block = -1
         self.log_index = -1
         self.rate0 = self.rate1 = self.slope0 = self.slope1 = 0.0
+        self._past: list[PoolSync] = []
+        self._has_forgotten = False
 
     @property
     def usable(self) -> bool:
@@ -75,10 +92,41 @@ class Pool(ABC):
             ImpossibleStateError: no pool can be in it. This pool is then out of use until the next state,
                 since the one it had is known to be past.
         """
+        past = self._past
+        past.append(sync)
+        if len(past) > _MOST_STATES:
+            self._forget()
         self.block = sync.block
         self.log_index = sync.log_index
         self.rate0 = self.rate1 = self.slope0 = self.slope1 = 0.0
         self._update(sync)
+
+    def take_back(self, block: int) -> bool:
+        """Return to the state from before this block, or to none if there was none.
+
+        Returns:
+            False if there was one but it is not remembered. The pool is then out of use until the next state.
+        """
+        past = self._past
+        if not past or past[-1].block < block:
+            return True
+        while past and past[-1].block >= block:
+            past.pop()
+        if past:
+            with suppress(ImpossibleStateError):  # it has been reported, and is as much out of use as it was
+                self.update(past.pop())
+            return True
+        self.block = self.log_index = -1
+        self.rate0 = self.rate1 = self.slope0 = self.slope1 = 0.0
+        return not self._has_forgotten
+
+    def _forget(self) -> None:
+        """Keep the last state of each of the newest blocks, and the newest one from before."""
+        by_block = {sync.block: sync for sync in self._past}
+        last = [by_block[block] for block in sorted(by_block)]
+        needed = bisect_right(last, self._past[-1].block - REMEMBERED, key=attrgetter("block")) - 1
+        self._has_forgotten = self._has_forgotten or needed > 0
+        self._past = last[max(0, needed) :]
 
     @abstractmethod
     def _update(self, sync: PoolSync) -> None:

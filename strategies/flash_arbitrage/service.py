@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import asdict
 
-from contracts.market import BlockClosed, PoolMetadata, PoolSync, SwapEvent
+from contracts.market import BlockClosed, BlockRetracted, PoolMetadata, PoolSync, SwapEvent
 from contracts.signals import ArbitrageSignal
 from mycelium.service import Service, ServiceContext, handles
-from strategies.flash_arbitrage.blocks import Block, Blocks
+from strategies.flash_arbitrage.blocks import Block, Blocks, LeftOut, TakeBack
 from strategies.flash_arbitrage.engine import Engine
 from strategies.flash_arbitrage.settings import FlashArbitrageSettings
 from strategies.flash_arbitrage.statistics import EngineStatistics
@@ -18,7 +18,8 @@ class FlashArbitrage(Service[FlashArbitrageSettings]):
     """Publishes an :class:`ArbitrageSignal` for each profitable cycle that a swap has opened.
 
     A block is worked through when all of it is there, so the signals and their order are the same however the topics
-    that the events travel on are interleaved, and whatever comes again.
+    that the events travel on are interleaved, and whatever comes again. If the chain goes another way after that, its
+    blocks are taken back: signals that were published for them are void, as their branch says.
 
     It never fails on what it is told: a state or a description that no pool can have is refused, counted under
     its cause and reported, and that pool is left alone until a good one arrives.
@@ -62,14 +63,23 @@ class FlashArbitrage(Service[FlashArbitrageSettings]):
         self._leave_out("block", self._blocks.close(event))
         await self._work()
 
+    @handles(BlockRetracted)
+    async def on_block_retracted(self, event: BlockRetracted) -> None:
+        """Take in that the chain goes another way."""
+        cause = self._blocks.retract(event)
+        self._leave_out("retraction", cause)
+        if cause is None:
+            self.intake("retraction").accept()
+        await self._work()
+
     async def stop(self) -> None:
         """Work through what has not become whole, and leave the counters in the log."""
         await self._work(anyway=True)
         self.log.info("statistics", **asdict(self.statistics()))
 
-    def _leave_out(self, intake: str, cause: str | None) -> None:
-        if cause is not None:
-            self.intake(intake).ignore(cause)
+    def _leave_out(self, intake: str, cause: str | None, number: int = 1) -> None:
+        if cause is not None and number:
+            self.intake(intake).ignore(cause, number)
 
     async def _work(self, *, anyway: bool = False) -> None:
         """Work through the blocks whose turn it is. Called again after a failure, it goes on where it was."""
@@ -77,10 +87,16 @@ class FlashArbitrage(Service[FlashArbitrageSettings]):
             while self._signals:
                 await self.publish(self._signals[0])
                 self._signals.popleft()
-            block = self._blocks.take(anyway=anyway)
-            if block is None:
-                return
-            self._work_through(block)
+            match self._blocks.take(anyway=anyway):
+                case None:
+                    return
+                case Block() as block:
+                    self._work_through(block)
+                case TakeBack(number):
+                    self._engine.take_back(number)
+                case LeftOut(cause, events, closings):
+                    self._leave_out("market_event", cause, events)
+                    self._leave_out("block", cause, closings)
 
     def _work_through(self, block: Block) -> None:
         if block.missing is None:

@@ -39,6 +39,10 @@ class EngineStatistics:
     over_limit: int
     """Sized and profitable, but not among the best of their event."""
     signals: int
+    signals_void: int
+    """Of them, those of blocks that were taken back, as far back as is remembered."""
+    states_forgotten: int
+    """Pools that went out of use because their state from before a block that was taken back is not remembered."""
     left_out: int
     """States and swaps of pools that are not described, and swaps without the state that follows from them."""
     refused: tuple[tuple[str, int], ...]
@@ -59,6 +63,8 @@ class Counters:
     below_minimum: int = 0
     over_limit: int = 0
     signals: int = 0
+    signals_void: int = 0
+    states_forgotten: int = 0
     left_out: int = 0
     refused: Counter[str] = field(default_factory=Counter)
 
@@ -78,6 +84,8 @@ class Counters:
             below_minimum=self.below_minimum,
             over_limit=self.over_limit,
             signals=self.signals,
+            signals_void=self.signals_void,
+            states_forgotten=self.states_forgotten,
             left_out=self.left_out,
             refused=tuple(sorted(self.refused.items())),
         )

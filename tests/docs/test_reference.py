@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 import mycelium
+from adapters.polygon.live.settings import CacheEntry, EndpointEntry, FilterEntry, LiveSettings, VenueEntry
 from adapters.polygon.settings import PolygonSettings
 from adapters.report.service import ReportSettings
 from mycelium.core.envelope import HEADER_BYTES
@@ -48,6 +49,11 @@ MODELS: dict[str, type[BaseModel]] = {
     "security": Security,
     "logging": Logging,
     "services.polygon_adapter": PolygonSettings,
+    "services.polygon_adapter.live": LiveSettings,
+    "services.polygon_adapter.live.endpoints": EndpointEntry,
+    "services.polygon_adapter.live.venues": VenueEntry,
+    "services.polygon_adapter.live.filter": FilterEntry,
+    "services.polygon_adapter.live.cache": CacheEntry,
     "services.flash_arbitrage": FlashArbitrageSettings,
     "services.run_report": ReportSettings,
 }

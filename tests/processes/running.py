@@ -57,7 +57,10 @@ class Running:
     def wait_for(self, text: str, *, seconds: float = PATIENCE) -> str:
         """The next line that has ``text``. Each line may take so many seconds."""
         while True:
-            line = self._new.get(timeout=seconds)
+            try:
+                line = self._new.get(timeout=seconds)
+            except queue.Empty:
+                raise AssertionError(f"has not said {text!r} within {seconds:g} s: {self.text}") from None
             if not line:
                 raise AssertionError(f"ended without saying {text!r}: {''.join(self.said)}")
             if text in line:

@@ -12,6 +12,9 @@ from mycelium.core.errors import MyceliumError
 _RATE_CODES = {-32005, -32016, -32029}
 """Of "too many requests", as providers use them: EIP-1474's "limit exceeded", and two in use at Polygon's endpoints."""
 
+_REVERTED = 3
+"""Of a call that reverts."""
+
 _RANGE = re.compile(
     r"block range|range (is )?too (large|wide)|too many (results|logs|blocks)|response size|query returned more than"
     r"|limited to \d+|exceeds? (the )?(max|limit)|more than \d+ (results|logs)|timed? ?out",
@@ -78,6 +81,8 @@ def result_of(body: bytes, request_id: int) -> msgspec.Raw:
 def fault(code: int, message: str) -> EndpointError:
     """What an error object means. The codes are not agreed on, so the text decides where they do not."""
     shown = message[:200]
+    if code == _REVERTED or "revert" in message.lower():
+        return EndpointError("refused", f"{code}: {shown}")  # whatever it says is the contract's
     if code in _RATE_CODES and not _RANGE.search(message):
         return EndpointError("rate_limited", shown)
     if _RANGE.search(message):

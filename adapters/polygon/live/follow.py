@@ -27,7 +27,16 @@ NEAR = 64
 
 
 class ChainError(MyceliumError):
-    """What an endpoint said does not fit: it lags, is on another branch, or lies. Another one may do better."""
+    """What an endpoint said does not fit: it lags, is on another branch, or lies. Another one may do better.
+
+    Args:
+        reason: what is wrong.
+        is_passing: whether nobody answered, which says nothing of the chain.
+    """
+
+    def __init__(self, reason: str, *, is_passing: bool = False) -> None:
+        super().__init__(reason)
+        self.is_passing = is_passing
 
 
 class DeepReorganisation(MyceliumError):  # noqa: N818 - it names what happened

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -64,9 +65,12 @@ def in_bloom(bloom: bytes, item: bytes) -> bool:
     Three bits of 2048: of the first three pairs of bytes of the item's Keccak-256 the low 11 bits each, counted from
     the filter's last bit (Ethereum yellow paper, 4.3.1).
     """
+    return all(bloom[place] >> shift & 1 for place, shift in _bits_of(item))
+
+
+@lru_cache(maxsize=1 << 16)
+def _bits_of(item: bytes) -> tuple[tuple[int, int], ...]:
+    """Where in a filter the three bits of an item are: byte and shift. The items are the same for every block."""
     digest = keccak256(item)
-    for pair in (0, 2, 4):
-        bit = int.from_bytes(digest[pair : pair + 2], "big") & 0x7FF
-        if not bloom[BLOOM_BYTES - 1 - bit // 8] >> bit % 8 & 1:
-            return False
-    return True
+    bits = [int.from_bytes(digest[pair : pair + 2], "big") & 0x7FF for pair in (0, 2, 4)]
+    return tuple((BLOOM_BYTES - 1 - bit // 8, bit % 8) for bit in bits)

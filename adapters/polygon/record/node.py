@@ -51,22 +51,38 @@ class Node:
 
     Args:
         anvil: the program.
+        keeps_states: whether calls at older blocks can be made. They fill memory and disk.
+        port: to listen on; 0 for one that is free.
     """
 
-    def __init__(self, anvil: Path) -> None:
+    def __init__(self, anvil: Path, *, keeps_states: bool = False, port: int = 0) -> None:
         self._anvil = anvil
+        self._keeps_states = keeps_states
+        self.port: int = port
+        """Where it listens."""
         self._ids = itertools.count(1)
         self._nonces: dict[Address, int] = {}
         self._time = GENESIS_TIME
 
     def __enter__(self) -> Self:
         self._output = tempfile.TemporaryFile()
-        command = [str(self._anvil), "--port", "0", "--chain-id", str(CHAIN_ID), "--timestamp", str(GENESIS_TIME)]
-        # First come, first mined: the order of a block is ours. Old states are not needed and would fill the disk.
-        command += ["--no-mining", "--order", "fifo", "--base-fee", "0", "--prune-history", "--gas-limit", "1000000000"]
+        command = [
+            str(self._anvil),
+            "--port",
+            str(self.port),
+            "--chain-id",
+            str(CHAIN_ID),
+            "--timestamp",
+            str(GENESIS_TIME),
+        ]
+        # First come, first mined: the order of a block is ours.
+        command += ["--no-mining", "--order", "fifo", "--base-fee", "0", "--gas-limit", "1000000000"]
+        if not self._keeps_states:
+            command.append("--prune-history")
         self._process = subprocess.Popen(command, stdout=self._output, stderr=subprocess.STDOUT)  # noqa: S603
         try:
-            self._http = http.client.HTTPConnection("127.0.0.1", self._await_port(), timeout=_CALL_SECONDS)
+            self.port = self._await_port()
+            self._http = http.client.HTTPConnection("127.0.0.1", self.port, timeout=_CALL_SECONDS)
             self.accounts = tuple(Address(text) for text in self.rpc("eth_accounts"))
         except BaseException:
             self._end()

@@ -88,13 +88,16 @@ class Tools:
         code: str = json.loads((self.modules / _FACTORIES[version]).read_text(encoding="utf-8"))["bytecode"]
         return bytes.fromhex(code.removeprefix("0x"))
 
-    def compile(self) -> dict[str, bytes]:
+    def compile(self, directory: Path = _SOURCES) -> dict[str, bytes]:
         """Creation code of our own contracts, by name.
+
+        Args:
+            directory: where their sources are.
 
         Raises:
             RuntimeError: the compiler failed or found an error; carries its message.
         """
-        sources = {path.name: {"content": path.read_text(encoding="utf-8")} for path in sorted(_SOURCES.glob("*.sol"))}
+        sources = {path.name: {"content": path.read_text(encoding="utf-8")} for path in sorted(directory.glob("*.sol"))}
         request = {
             "language": "Solidity",
             "sources": sources,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.market import BlockClosed, PoolMetadata, PoolSync, Protocol, SwapEvent, Token
+from contracts.market import BlockClosed, BlockRetracted, PoolMetadata, PoolSync, Protocol, SwapEvent, Token
 from contracts.signals import ArbitrageSignal, Hop
 from contracts.values import I256, U256, Address
 from mycelium.core.message import PayloadCodec, contract_of
@@ -35,6 +35,7 @@ MESSAGES: dict[type[Any], st.SearchStrategy[Any]] = {
         transaction=st.binary(min_size=32, max_size=32),
         amount0=changes,
         amount1=changes,
+        branch=numbers,
     ),
     PoolMetadata: st.builds(
         PoolMetadata,
@@ -53,17 +54,26 @@ MESSAGES: dict[type[Any], st.SearchStrategy[Any]] = {
         instrument=segments,
         pool=addresses,
         block=numbers,
-        log_index=numbers,
+        log_index=st.integers(-(2**31), 2**63 - 1),
         timestamp=numbers,
         reserve0=amounts,
         reserve1=amounts,
         sqrt_price_x96=amounts,
         liquidity=amounts,
         tick=st.integers(-(2**23), 2**23 - 1),
+        branch=numbers,
     ),
     BlockClosed: st.builds(
-        BlockClosed, chain=numbers, block=numbers, timestamp=numbers, swaps=numbers, syncs=numbers, pools=numbers
+        BlockClosed,
+        chain=numbers,
+        block=numbers,
+        timestamp=numbers,
+        swaps=numbers,
+        syncs=numbers,
+        pools=numbers,
+        branch=numbers,
     ),
+    BlockRetracted: st.builds(BlockRetracted, chain=numbers, block=numbers, branch=numbers),
     ArbitrageSignal: st.builds(
         ArbitrageSignal,
         strategy=segments,
@@ -83,6 +93,7 @@ MESSAGES: dict[type[Any], st.SearchStrategy[Any]] = {
         flash_premium=amounts,
         gas_cost=amounts,
         net_profit=changes,
+        branch=numbers,
     ),
 }
 

@@ -34,6 +34,15 @@ def test_a_closed_file_has_every_line_once_in_its_order(
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_void_lines_are_left_out_and_counted_once(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    file = LineFile(path, PLACE)
+    for block in (1, 2, 2, 3):
+        file.write({"block": block, "name": "a"})
+    assert (file.close(lambda line: line["block"] == 2), file.void) == (1, 1)
+    assert [json.loads(line)["block"] for line in path.read_text().splitlines()] == [1, 3]
+
+
 def test_a_file_in_order_is_not_written_anew(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     (tmp_path / "x.jsonl.partial").mkdir()

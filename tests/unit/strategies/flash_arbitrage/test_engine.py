@@ -12,12 +12,14 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from contracts.market import Token
+from contracts.market import PoolMetadata, PoolSync, Protocol, Token
 from contracts.signals import ArbitrageSignal
 from contracts.values import Address
 from mycelium.core.message import PayloadCodec
 from strategies.flash_arbitrage.engine import Engine, asset_of, signal_id
+from strategies.flash_arbitrage.pool import _MOST_STATES, REMEMBERED
 from strategies.flash_arbitrage.settings import FlashArbitrageSettings
+from strategies.flash_arbitrage.ticks import sqrt_ratio_at_tick
 from tests.unit.strategies.flash_arbitrage.markets import Market, markets
 from tests.unit.strategies.flash_arbitrage.reference import (
     address,
@@ -68,6 +70,18 @@ def test_an_id_is_the_hash_of_block_log_and_route() -> None:
     named = hashlib.blake2b(bytes(7) + b"\x05" + bytes(7) + b"\x04" + b"route", digest_size=16).digest()
     assert signal_id(5, 4, b"route") == named
     assert len({named, signal_id(4, 5, b"route"), signal_id(5, 5, b"route"), signal_id(5, 4, b"other")}) == 4
+
+
+def test_an_id_on_another_branch_is_another() -> None:
+    named = hashlib.blake2b(bytes(7) + b"\x05" + bytes(7) + b"\x04" + b"route" + bytes(7) + b"\x02", digest_size=16)
+    assert signal_id(5, 4, b"route", 2) == named.digest()
+    assert signal_id(5, 4, b"route", 0) == signal_id(5, 4, b"route")
+    engine = two_pools()
+    engine.on_sync(OPENED)
+    trade = swap(CHEAP, 6, 4)
+    (first,), (second,) = engine.on_swap(trade), engine.on_swap(msgspec.structs.replace(trade, branch=2))
+    assert (first.branch, second.branch) == (0, 2)
+    assert second.signal_id == signal_id(6, 4, CHEAP.pool + b"\0" + DEAR.pool + b"\1", 2)
 
 
 def test_balanced_pools_give_no_signal() -> None:
@@ -179,6 +193,149 @@ def test_a_v3_pool_without_liquidity_is_waited_out() -> None:
     engine.on_sync(v3_state(concentrated, 2**96, 10**12, 0, 6, 9))
     (signal,) = engine.on_swap(swap(concentrated, 6, 9))
     assert {hop.pool for hop in signal.hops} == {CHEAP.pool, concentrated.pool}
+
+
+# --- what is taken back ---------------------------------------------------------------------------
+
+
+def test_a_block_that_is_taken_back_might_not_have_been() -> None:
+    engine = two_pools()
+    engine.on_sync(OPENED)
+    assert len(engine.on_swap(swap(CHEAP, 6, 4))) == 1
+    engine.on_sync(v2_state(DEAR, 10**9, 11 * 10**8, 7, 0))
+    assert len(engine.on_swap(swap(DEAR, 7, 1))) == 1
+    engine.take_back(7)
+    assert engine.statistics().signals_void == 1
+    assert len(engine.on_swap(swap(CHEAP, 6, 4))) == 1
+    engine.take_back(6)
+    assert engine.on_swap(swap(CHEAP, 6, 4)) == []
+    assert engine.on_swap(swap(CHEAP, 5, 1)) == []
+    statistics = engine.statistics()
+    assert (statistics.signals, statistics.signals_void, statistics.states_forgotten) == (3, 3, 0)
+    assert (statistics.left_out, statistics.pools) == (1, 2)
+
+
+def test_a_pool_without_a_state_from_before_is_out_of_use_until_the_next() -> None:
+    engine = two_pools()
+    engine.take_back(5)
+    assert engine.on_swap(swap(CHEAP, 5, 1)) == []
+    assert (engine.statistics().left_out, engine.statistics().states_forgotten) == (1, 0)
+    for state in (*BEFORE, OPENED):
+        engine.on_sync(state)
+    assert len(engine.on_swap(swap(CHEAP, 6, 4))) == 1
+
+
+def test_an_impossible_state_is_still_one_after_what_came_later_is_taken_back() -> None:
+    engine = two_pools()
+    engine.on_sync(v2_state(CHEAP, 0, 5, 6, 0))
+    assert len(engine.take_refusals()) == 1
+    engine.on_sync(v2_state(CHEAP, 10**9, 12 * 10**8, 7, 0))
+    engine.take_back(7)
+    assert engine.take_refusals() == []
+    assert engine.on_swap(swap(CHEAP, 6, 1)) == []
+    assert engine.statistics().left_out == 0
+    assert engine.on_swap(swap(DEAR, 5, 3)) == []
+
+
+def test_states_are_remembered_for_so_many_blocks_and_one_from_before() -> None:
+    engine = two_pools()
+    node = engine._graph.node(CHEAP.pool)
+    assert node is not None
+    most = 0
+    for block in range(6, 2 * _MOST_STATES):
+        for log_index in (0, 2):
+            engine.on_sync(v2_state(CHEAP, 10**9, 10**9 + block, block, log_index))
+            most = max(most, len(node.pool._past))
+    assert most == _MOST_STATES
+    node.pool._forget()
+    newest = 2 * _MOST_STATES - 1
+    assert [state.block for state in node.pool._past] == list(range(newest - REMEMBERED, newest + 1))
+    oldest = newest - REMEMBERED + 1
+    engine.take_back(oldest)
+    assert (node.pool.block, node.pool.log_index) == (oldest - 1, 2)
+    assert engine.statistics().states_forgotten == 0
+    engine.take_back(oldest - 1)
+    assert engine.statistics().states_forgotten == 1
+    assert not node.pool.usable
+    assert engine.on_swap(swap(DEAR, 5, 3)) == []
+    engine.on_sync(v2_state(CHEAP, 10**9, 12 * 10**8, oldest - 1, 0))
+    assert len(engine.on_swap(swap(CHEAP, oldest - 1, 1))) == 1
+
+
+def states_of(engine: Engine) -> list[tuple[object, ...]]:
+    """All that a search sees of the pools."""
+    graph = engine._graph
+    return [
+        (
+            *(node.pool.address, node.pool.block, node.pool.log_index, node.pool.usable),
+            *(graph.rates[node.edge : node.edge + 2], graph.slopes[node.edge : node.edge + 2]),
+            *((node.pool.coefficients(sold), node.pool.largest_in(sold)) for sold in (0, 1) if node.pool.usable),
+        )
+        for node in graph.nodes()
+    ]
+
+
+MANY = [
+    *(v2_pool(0, ONE, TWO), v2_pool(1, ONE, TWO), v3_pool(2, ONE, TWO)),
+    *(v2_pool(3, TWO, token(3)), v3_pool(4, ONE, token(3))),
+]
+
+
+def state_of(pool: PoolMetadata, change: int, block: int, log_index: int) -> PoolSync:
+    """A state near balance; one of many cannot be."""
+    if change == 0:
+        return v2_state(pool, 0, 1, block, log_index)
+    if pool.protocol is Protocol.UNISWAP_V2:
+        return v2_state(pool, 10**12, 10**12 + change * 10**9, block, log_index)
+    tick = change - 10
+    return v3_state(pool, sqrt_ratio_at_tick(tick), 10**12, tick, block, log_index)
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.lists(st.tuples(st.sampled_from(MANY), st.integers(0, 20)), max_size=4),
+            st.integers(1, 6),
+        ),
+        max_size=20,
+    )
+)
+def test_what_was_taken_back_leaves_no_trace(history: list[list[tuple[PoolMetadata, int]] | int]) -> None:
+    """Blocks of states, and how many blocks to take back: as an engine that saw only what counts in the end."""
+    engine, fresh = (
+        engine_with(start_tokens=(ONE.address, TWO.address)),
+        engine_with(start_tokens=(ONE.address, TWO.address)),
+    )
+    for pool in MANY:
+        engine.on_metadata(pool)
+        fresh.on_metadata(pool)
+    chain: list[list[PoolSync]] = []
+    signals: list[int] = []
+    for step in history:
+        if isinstance(step, int):
+            kept = max(0, len(chain) - step)
+            void = engine.statistics().signals_void
+            engine.take_back(kept)
+            assert engine.statistics().signals_void - void == sum(signals[kept:])
+            del chain[kept:], signals[kept:]
+            continue
+        block = [state_of(pool, change, len(chain), 3 * place) for place, (pool, change) in enumerate(step)]
+        signals.append(0)
+        for state, (pool, _) in zip(block, step, strict=True):
+            engine.on_sync(state)
+            signals[-1] += len(engine.on_swap(swap(pool, state.block, state.log_index)))
+        chain.append(block)
+    for block in chain:
+        for state in block:
+            fresh.on_sync(state)
+    assert states_of(engine) == states_of(fresh)
+    number = len(chain)
+    for place, pool in enumerate(MANY):
+        state = state_of(pool, 15, number, 2 * place)
+        engine.on_sync(state)
+        fresh.on_sync(state)
+        trade = swap(pool, number, 2 * place)
+        assert engine.on_swap(trade) == fresh.on_swap(trade)
 
 
 # --- properties -----------------------------------------------------------------------------------

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from contracts.market import BlockClosed, PoolMetadata, PoolSync, SwapEvent
+from msgspec.structs import replace
+
+from contracts.market import BlockClosed, BlockRetracted, PoolMetadata, PoolSync, SwapEvent
 from contracts.signals import ArbitrageSignal
 from mycelium.bus.clock import SystemClock
 from mycelium.core.message import Message
@@ -23,7 +25,7 @@ class Feed(Service[NoSettings]):
     """Publishes what a test gave it."""
 
     name = "feed"
-    publishes = (PoolMetadata, PoolSync, SwapEvent, BlockClosed)
+    publishes = (PoolMetadata, PoolSync, SwapEvent, BlockClosed, BlockRetracted)
     messages: ClassVar[Sequence[Message]] = ()
 
     async def run(self) -> None:
@@ -130,3 +132,55 @@ async def test_at_the_end_a_block_that_was_not_closed_is_worked_through() -> Non
     heard, outcome = await run(CHEAP, DEAR, *STATES, swap(CHEAP, 6, 1), BLOCKS[0])
     assert [signal.block for signal in heard] == [6]
     assert booked(outcome, "block") == (1, {}, {"incomplete_block": 1})
+
+
+# --- another way ----------------------------------------------------------------------------------
+
+BEFORE = v2_state(CHEAP, 10**9, 10**9, 5, 2)
+OLD = (CHEAP, DEAR, BEFORE, *STATES, swap(CHEAP, 6, 1), replace(BLOCKS[0], syncs=2), BLOCKS[1])
+RETRACTED = BlockRetracted(137, 6, branch=1)
+OTHER_STATE = replace(v2_state(DEAR, 10**9, 13 * 10**8, 6, 3), branch=1)
+NEW = (OTHER_STATE, replace(swap(DEAR, 6, 4), branch=1), replace(BLOCKS[1], branch=1))
+
+
+async def test_a_block_that_was_replaced_leaves_its_signal_void_and_nothing_else() -> None:
+    (first, second), outcome = await run(*OLD, RETRACTED, *NEW)
+    assert (first.block, first.branch, second.block, second.branch) == (6, 0, 6, 1)
+    states = {CHEAP.pool: BEFORE, DEAR.pool: OTHER_STATE}
+    assert_profitable(second, {pool.pool: pool for pool in (CHEAP, DEAR)}, states, 5)
+    assert booked(outcome, "retraction") == (1, {}, {})
+    assert booked(outcome, "block") == (3, {}, {})
+
+
+async def test_whatever_comes_first_of_two_branches_the_one_that_counts_is_worked_through() -> None:
+    plain, _ = await run(*OLD, RETRACTED, *NEW)
+    for arriving in (
+        (*NEW[:2], RETRACTED, *OLD, NEW[2]),
+        (*OLD, *NEW, RETRACTED),
+        (RETRACTED, *OLD, *NEW),
+        (*OLD[:-1], RETRACTED, OLD[-1], *NEW, RETRACTED, *NEW),
+    ):
+        heard, outcome = await run(*arriving)
+        assert [signal for signal in heard if signal.branch] == [signal for signal in plain if signal.branch]
+        assert booked(outcome, "retraction")[0] == 1
+        assert not booked(outcome, "market_event")[2]
+        for name in ("market_event", "block"):
+            accepted, ignored, _ = booked(outcome, name)
+            kinds = (BlockClosed,) if name == "block" else (PoolSync, SwapEvent)
+            assert accepted + sum(ignored.values()) == sum(isinstance(message, kinds) for message in arriving)
+
+
+async def test_what_is_void_before_it_is_worked_through_is_ignored_by_name() -> None:
+    heard, outcome = await run(*OLD[:-2], RETRACTED, *OLD[-2:], *NEW)
+    assert [signal.branch for signal in heard] == [1]
+    assert booked(outcome, "market_event") == (4, {"of a branch that is void": 2}, {})
+    assert booked(outcome, "block") == (2, {"of a branch that is void": 1}, {})
+    assert booked(outcome, "retraction") == (1, {}, {})
+
+
+async def test_a_closed_block_that_waits_and_becomes_void_is_ignored_by_name() -> None:
+    incomplete = [message for message in OLD if not isinstance(message, SwapEvent)]
+    heard, outcome = await run(*incomplete, RETRACTED, *NEW)
+    assert [signal.branch for signal in heard] == [1]
+    assert booked(outcome, "market_event") == (4, {"of a branch that is void": 1}, {})
+    assert booked(outcome, "block") == (2, {"of a branch that is void": 1}, {})

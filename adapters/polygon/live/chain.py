@@ -1,0 +1,243 @@
+"""A chain as several endpoints tell it: what the follower asks, with each answer held against what is known."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Sequence
+from time import monotonic_ns
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from adapters.polygon.live.answers import EndpointError, decoded
+from adapters.polygon.live.endpoints import Endpoints
+from adapters.polygon.live.follow import ChainError
+from adapters.polygon.live.headers import Header, parse_header
+from adapters.polygon.live.ranges import Range
+from adapters.polygon.logs import Log, MalformedLog, parse_log
+from contracts.values import Address
+
+T = TypeVar("T")
+
+TIMES_ALONE = 4
+"""How often one endpoint must say that a block has no logs of ours, where no other one answers."""
+
+AT_ONCE = 16
+"""Headers asked for at the same time when blocks are read in ranges."""
+
+
+class Watch(Protocol):
+    """Whose logs are wanted. There are more by and by: contracts that are created."""
+
+    @property
+    def addresses(self) -> Collection[Address]:
+        """The contracts."""
+        ...
+
+    async def learn(self, logs: Sequence[Log]) -> bool:
+        """Look for contracts that these logs tell of; whether there are more than before.
+
+        Raises:
+            ChainError: nobody can say what they are.
+        """
+        ...
+
+
+class LiveChain:
+    """Asks endpoints.
+
+    Args:
+        endpoints: whom.
+        watch: whose logs are wanted.
+    """
+
+    def __init__(self, endpoints: Endpoints, watch: Watch) -> None:
+        self._endpoints = endpoints
+        self._watch = watch
+        self._range = Range()
+        self._headers = asyncio.Semaphore(AT_ONCE)
+        self.announced: frozenset[str] = frozenset()
+        """Who has told of the head: asked last for its logs, so that where there are several, two agree."""
+        self._empty: tuple[bytes, Counter[str]] = (b"", Counter())  # of the block asked for last: who said so how often
+        self.backfilled: int = 0
+        """Blocks that were read in ranges."""
+        self.waited_ns: int = 0
+        """Nanoseconds that were waited for answers about single blocks."""
+
+    async def header(self, block_hash: bytes) -> Header:
+        """See :class:`~adapters.polygon.live.follow.Chain`."""
+        wanted = "0x" + block_hash.hex()
+
+        def read(raw: msgspec.Raw) -> Header:
+            header = _header(raw)
+            if header.hash != block_hash:
+                raise EndpointError("malformed", f"block {wanted} was asked for, 0x{header.hash.hex()} came")
+            return header
+
+        return await self._ask("eth_getBlockByHash", [wanted, False], read)
+
+    async def header_at(self, number: int) -> Header:
+        """See :class:`~adapters.polygon.live.follow.Chain`."""
+
+        def read(raw: msgspec.Raw) -> Header:
+            header = _header(raw)
+            if header.number != number:
+                raise EndpointError("malformed", f"block {number} was asked for, {header.number} came")
+            return header
+
+        return await self._ask("eth_getBlockByNumber", [hex(number), False], read)
+
+    async def newest(self) -> Header:
+        """The newest block that the best endpoint tells of.
+
+        Raises:
+            ChainError: no endpoint answers.
+        """
+        return await self._ask("eth_getBlockByNumber", ["latest", False], _header)
+
+    async def logs_of(self, header: Header) -> Sequence[Log]:
+        """See :class:`~adapters.polygon.live.follow.Chain`. The header's filter says whether there may be some."""
+        while True:
+            logs = await self._logs_of(header)
+            if not await self._watch.learn(logs):
+                return logs
+
+    async def _logs_of(self, header: Header) -> Sequence[Log]:
+        addresses = self._watch.addresses
+        if not header.may_have(addresses):
+            return ()
+
+        def read(raw: msgspec.Raw) -> list[Log]:
+            logs = _logs(raw, header.timestamp)
+            for log in logs:
+                if log.block != header.number or log.removed:
+                    raise EndpointError("malformed", f"block {header.number} came with a log of block {log.block}")
+            return logs
+
+        query = {"blockHash": "0x" + header.hash.hex(), "address": _texts(addresses)}
+        # Where the filter may have one of our contracts and no log came, it is as likely that the logs are not indexed
+        # yet as that the filter was met by chance: another endpoint decides. If there is none that answers, the one
+        # must say it several times, between which whoever follows the chain pauses.
+        without: list[str] = []
+        while True:
+            name, logs = await self._ask_named("eth_getLogs", [query], read, last=self.announced, without=without)
+            if logs or not header.bloom or len(self._endpoints.endpoints) == 1:
+                return logs
+            if self._empty[0] != header.hash:
+                self._empty = (header.hash, Counter())
+            said = self._empty[1]
+            said[name] += 1
+            if len(said) > 1 or said.total() >= TIMES_ALONE:
+                return logs
+            without.append(name)
+
+    async def blocks_between(self, first: int, last: int) -> Sequence[tuple[Header, Sequence[Log]]]:
+        """See :class:`~adapters.polygon.live.follow.Chain`. One question, of as many blocks as endpoints take."""
+        logs: dict[int, list[Log]] = defaultdict(list)
+        at = first
+        while at <= last:
+            end, found = await self._ranged(at, last, self._watch.addresses)
+            if await self._watch.learn(found):
+                continue  # once more, for what the new ones have logged
+            for log in found:
+                logs[log.block].append(log)
+            self.backfilled += end - at + 1
+            at = end + 1
+        numbers = sorted({*logs, last})
+        headers = await asyncio.gather(*(self._header_soon(number) for number in numbers))
+        # By number, both may be of different branches: then another try finds what is right.
+        return [(header, [_stamped(log, header.timestamp) for log in logs[header.number]]) for header in headers]
+
+    async def learn_between(self, first: int, last: int, factories: Collection[Address]) -> None:
+        """Learn what these contracts have created in some blocks, both included.
+
+        Raises:
+            ChainError: no endpoint says it.
+        """
+        at = first
+        while at <= last:
+            end, found = await self._ranged(at, last, factories)
+            await self._watch.learn(found)
+            at = end + 1
+
+    async def _ranged(self, first: int, last: int, addresses: Collection[Address]) -> tuple[int, list[Log]]:
+        """The logs from a block on, and up to which one: as many as endpoints give out at once."""
+        while True:
+            begin, end = self._range.next(first, last)
+            query = {"fromBlock": hex(begin), "toBlock": hex(end), "address": _texts(addresses)}
+
+            def read(raw: msgspec.Raw, begin: int = begin, end: int = end) -> list[Log]:
+                found = _logs(raw, 0)
+                for log in found:
+                    if not begin <= log.block <= end:
+                        raise EndpointError("malformed", f"blocks {begin} to {end} came with one of block {log.block}")
+                return found
+
+            try:
+                found = await self._endpoints.ask("eth_getLogs", [query], read)
+            except EndpointError as error:
+                if error.cause in ("too_large", "timeout") and self._range.refused():
+                    continue
+                raise _chain_error(f"blocks {begin} to {end}", error) from None
+            self._range.answered()
+            return end, found
+
+    async def _header_soon(self, number: int) -> Header:
+        async with self._headers:
+            return await self.header_at(number)
+
+    async def _ask(self, method: str, params: list[Any], read: Callable[[msgspec.Raw], T]) -> T:
+        return (await self._ask_named(method, params, read))[1]
+
+    async def _ask_named(
+        self,
+        method: str,
+        params: list[Any],
+        read: Callable[[msgspec.Raw], T],
+        *,
+        last: Collection[str] = (),
+        without: Collection[str] = (),
+    ) -> tuple[str, T]:
+        asked = monotonic_ns()
+        try:
+            return await self._endpoints.ask_named(method, params, read, last=last, without=without)
+        except EndpointError as error:
+            raise _chain_error(f"{method} {str(params[0])[:90]}", error) from None
+        finally:
+            self.waited_ns += monotonic_ns() - asked
+
+
+def _chain_error(what: str, error: EndpointError) -> ChainError:
+    passing = error.cause in ("timeout", "unreachable", "http_status", "rate_limited")
+    return ChainError(f"{what}: {error}", is_passing=passing)
+
+
+def _texts(addresses: Collection[bytes]) -> list[str]:
+    return ["0x" + address.hex() for address in addresses]
+
+
+def _header(raw: msgspec.Raw) -> Header:
+    block = decoded(raw)
+    if block is None:
+        raise EndpointError("unknown_block", "it does not have the block")
+    try:
+        return parse_header(block)
+    except MalformedLog as error:
+        raise EndpointError("malformed", error.reason) from None
+
+
+def _logs(raw: msgspec.Raw, timestamp: int) -> list[Log]:
+    found = decoded(raw)
+    if not isinstance(found, list):
+        raise EndpointError("malformed", f"expected a list of logs, found {type(found).__name__}")
+    try:
+        logs = [parse_log(one) for one in found]
+    except MalformedLog as error:
+        raise EndpointError("malformed", error.reason) from None
+    return [_stamped(log, timestamp) for log in logs]
+
+
+def _stamped(log: Log, timestamp: int) -> Log:
+    """Not every node says the block's time with its logs."""
+    return log if log.timestamp or not timestamp else msgspec.structs.replace(log, timestamp=timestamp)
