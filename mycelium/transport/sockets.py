@@ -53,7 +53,7 @@ MAX_MESSAGE = 2 << 20
 
 # A socket that connects must never be full of what it has received: while it is, libzmq reads no heartbeats, takes the
 # connection for dead, makes another, and may then end the process by an assertion (libzmq issue 3937, in 4.3.5 and
-# all before). So SUB and DEALER have no high-water mark for it; :attr:`Port.unbroken` is there to act in time.
+# all before). So whoever connects has no high-water mark for it; :attr:`Port.unbroken` is there to act in time.
 _COMMON_OPTIONS: Mapping[int, int] = {
     zmq.MAXMSGSIZE: MAX_MESSAGE,
     # A peer that is gone without a word is noticed within some seconds.
@@ -65,6 +65,18 @@ _COMMON_OPTIONS: Mapping[int, int] = {
     zmq.RECONNECT_IVL: 50,
     zmq.RECONNECT_IVL_MAX: 1_000,
     zmq.LINGER: 0,
+}
+
+# A socket that is bound has such a mark, or its peers could fill the memory. So it must send no heartbeats: when its
+# peer goes while it is full, libzmq's next one ends the process by an assertion (libzmq issue 4364, in 4.3.5 and all
+# before). It answers those of its peers, which say how long to wait for the next one; what a network has cut off
+# without a word, the kernel finds.
+_BOUND_OPTIONS: Mapping[int, int] = {
+    zmq.HEARTBEAT_IVL: 0,
+    zmq.TCP_KEEPALIVE: 1,
+    zmq.TCP_KEEPALIVE_IDLE: 4,
+    zmq.TCP_KEEPALIVE_INTVL: 1,
+    zmq.TCP_KEEPALIVE_CNT: 4,
 }
 
 Context = zmq.Context[zmq.Socket[bytes]]
@@ -266,6 +278,7 @@ class Port:
             PathError: the endpoint is taken or not grammatical.
         """
         self._endpoint = endpoint
+        self.set_options(_BOUND_OPTIONS)
         try:
             self._socket.bind(endpoint)
         except zmq.ZMQError as error:

@@ -117,7 +117,7 @@ class BrokerLink(Link):
             zmq.XPUB,
             self._on_subscriptions,
             on_room=self._on_room,
-            options={zmq.XPUB_NODROP: 1, zmq.XPUB_VERBOSER: 1, zmq.SNDHWM: PUBLISH_HIGH_WATER, **keys},
+            options={zmq.XPUB_NODROP: 1, zmq.XPUB_VERBOSER: 1, zmq.SNDHWM: PUBLISH_HIGH_WATER, zmq.RCVHWM: 0, **keys},
         )
         self._endpoint = endpoint
         if self._held:

@@ -15,10 +15,13 @@ from tests.processes.running import Processes, Running, processes
 
 pytestmark = pytest.mark.process
 
-MANY, LANES, IN_ONE_PROCESS = 200, 25, 50
-"""200 publishers and 200 readers, 25 topics each, in eight processes."""
+WHOLE = "MEMORY_MESSAGES" in os.environ
+"""``make memory``; CI runs a small form."""
 
-MESSAGES = int(os.environ.get("MEMORY_MESSAGES", "40000"))
+MANY, LANES, IN_ONE_PROCESS = (200, 25, 50) if WHOLE else (60, 20, 30)
+"""So many publishers and as many readers, with so many topics each; how many there are in a process."""
+
+MESSAGES = int(os.environ.get("MEMORY_MESSAGES", "12000"))
 
 
 @pytest.fixture
@@ -38,11 +41,9 @@ def megabytes(broker: Running) -> float:
 @pytest.mark.parametrize(
     ("sockets", "limit"),
     [
-        ("shared", 100),
+        ("shared", 100 if WHOLE else 70),
         # As if each were a process of its own: 800 connections, each with some 50 kB in libzmq's queues and buffers.
-        pytest.param(
-            "own", 125, marks=pytest.mark.skipif("MEMORY_MESSAGES" not in os.environ, reason="for `make memory`")
-        ),
+        pytest.param("own", 125, marks=pytest.mark.skipif(not WHOLE, reason="for `make memory`")),
     ],
 )
 def test_many_publishers_readers_and_topics(started: Processes, sockets: str, limit: int) -> None:
@@ -88,11 +89,11 @@ def test_a_reader_that_is_stopped(started: Processes) -> None:
     reader.ask("read 1000")
     before = megabytes(broker)
     reader.send(signal.SIGSTOP)
-    publisher.tell("each 1001 100000 200")
+    publisher.tell("each 1001 40000 200")
     publisher.wait_for("done", seconds=120)
     publisher.ask("flush")
     assert megabytes(broker) - before < 20
     reader.send(signal.SIGCONT)
-    reader.tell("read 100000")
+    reader.tell("read 40000")
     assert reader.wait_for("done", seconds=120) == "done 0\n"
     assert megabytes(broker) - before < 20

@@ -24,40 +24,47 @@ from tests.live.world import World
 from tests.processes.running import Processes, Running
 
 
-class System:
-    """A broker, and the adapter as the topology describes it.
+def write_topology(
+    started: Processes, world: World, endpoints: Sequence[Mapping[str, str]], settings: str = ""
+) -> None:
+    """Write a topology with a broker and the adapter.
 
     Args:
-        started: ends its processes.
+        started: whose directory and configuration file it is.
         world: the chain.
         endpoints: as the settings name them.
         settings: of ``[services.polygon_adapter.live]``, beyond endpoints, venues and pools.
     """
+    frames, control, publish = free_ports(3)
+    spec = yaml.safe_load((REPOSITORY / "system.yaml").read_text())
+    spec["services"] = {"polygon_adapter": spec["services"]["polygon_adapter"]}  # it waits for nobody else
+    spec.pop("operators")
+    spec["counted"].pop("signals")
+    del spec["contracts"]["ArbitrageSignal"]
+    (started.directory / "system.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
+    live = f'state = "cursor.sqlite"\npools = {json.dumps([str(pool.pool) for pool in world.pools])}\n{settings}\n'
+    for entry in endpoints:
+        live += "[[services.polygon_adapter.live.endpoints]]\n"
+        live += "".join(f'{key} = "{value}"\n' for key, value in entry.items())
+    for venue, (protocol, factory) in world.factories().items():
+        live += f'[[services.polygon_adapter.live.venues]]\nname = "{venue}"\nprotocol = "{protocol}"\n'
+        live += f'factory = "{factory}"\n'
+    started.config.write_text(
+        '[deployment]\nmode = "distributed"\nstate_dir = "state"\n'
+        f"[broker]\nframes_port = {frames}\ncontrol_port = {control}\npublish_port = {publish}\n"
+        '[[bundles]]\nname = "market"\nservices = ["polygon_adapter"]\n'
+        f"[services.polygon_adapter.live]\n{live}"
+    )
+
+
+class System:
+    """A broker, and the adapter as the topology describes it; the arguments are :func:`write_topology`'s."""
 
     def __init__(
         self, started: Processes, world: World, endpoints: Sequence[Mapping[str, str]], settings: str = ""
     ) -> None:
         self._started = started
-        frames, control, publish = free_ports(3)
-        spec = yaml.safe_load((REPOSITORY / "system.yaml").read_text())
-        spec["services"] = {"polygon_adapter": spec["services"]["polygon_adapter"]}  # it waits for nobody else
-        spec.pop("operators")
-        spec["counted"].pop("signals")
-        del spec["contracts"]["ArbitrageSignal"]
-        (started.directory / "system.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
-        live = f'state = "cursor.sqlite"\npools = {json.dumps([str(pool.pool) for pool in world.pools])}\n{settings}\n'
-        for entry in endpoints:
-            live += "[[services.polygon_adapter.live.endpoints]]\n"
-            live += "".join(f'{key} = "{value}"\n' for key, value in entry.items())
-        for venue, (protocol, factory) in world.factories().items():
-            live += f'[[services.polygon_adapter.live.venues]]\nname = "{venue}"\nprotocol = "{protocol}"\n'
-            live += f'factory = "{factory}"\n'
-        started.config.write_text(
-            '[deployment]\nmode = "distributed"\nstate_dir = "state"\n'
-            f"[broker]\nframes_port = {frames}\ncontrol_port = {control}\npublish_port = {publish}\n"
-            '[[bundles]]\nname = "market"\nservices = ["polygon_adapter"]\n'
-            f"[services.polygon_adapter.live]\n{live}"
-        )
+        write_topology(started, world, endpoints, settings)
         broker = load_topology(started.config).values.broker
         assert broker is not None
         self.address: StoreAddress = broker_address(broker)

@@ -4,49 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from adapters.polygon.record import MissingToolError, Tools
-from adapters.polygon.record.node import Node
 from contracts.market import BlockClosed, BlockRetracted, PoolMetadata, SwapEvent
-from tests.conftest import REPOSITORY
 from tests.live.system import Sum, System
 from tests.live.world import World
-from tests.processes.running import Processes, processes
+from tests.processes.running import Processes
 
 pytestmark = [pytest.mark.node, pytest.mark.process, pytest.mark.timeout(300)]
 
 
-@pytest.fixture(scope="module")
-def tools() -> Tools:
-    try:
-        return Tools.find(REPOSITORY / "build" / "node-tools")
-    except MissingToolError as error:
-        pytest.skip(str(error))
-
-
-@pytest.fixture
-def world(tools: Tools) -> Iterator[World]:
-    with Node(tools.anvil, keeps_states=True) as node:
-        yield World(node, tools, 1)
-
-
-@pytest.fixture
-def started(tmp_path: Path) -> Iterator[Processes]:
-    with processes(tmp_path) as found:
-        yield found
-
-
-def direct(world: World) -> list[dict[str, str]]:
-    address = f"127.0.0.1:{world.port}"
-    return [{"url": f"http://{address}", "websocket": f"ws://{address}"}]
-
-
-def test_what_happens_is_published(world: World, started: Processes) -> None:
-    system = System(started, world, direct(world))
+def test_what_happens_is_published(world: World, started: Processes, endpoints: list[dict[str, str]]) -> None:
+    system = System(started, world, endpoints)
 
     async def run() -> None:
         async with Sum(system.address) as read:

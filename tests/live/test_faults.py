@@ -9,21 +9,16 @@ import asyncio
 import os
 import random
 import signal
-from collections.abc import Iterator
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 import pytest
 
-from adapters.polygon.record import MissingToolError, Tools
-from adapters.polygon.record.node import Node
 from contracts.market import BlockClosed, BlockRetracted, SwapEvent
 from mycelium.core.message import Message
-from tests.conftest import REPOSITORY
 from tests.live.proxy import Proxy, Temper
 from tests.live.system import Sum, System
 from tests.live.world import World
-from tests.processes.running import Processes, processes
+from tests.processes.running import Processes
 
 pytestmark = [pytest.mark.node, pytest.mark.process, pytest.mark.timeout(1_500)]
 
@@ -39,22 +34,6 @@ TEMPERS = (
     Temper(faults=0.15, lag=3, lies=0.1),
     Temper(faults=0.25, breaks=0.05, largest_range=7),
 )
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    try:
-        tools = Tools.find(REPOSITORY / "build" / "node-tools")
-    except MissingToolError as error:
-        pytest.skip(str(error))
-    with Node(tools.anvil, keeps_states=True) as node:
-        yield World(node, tools, SEED)
-
-
-@pytest.fixture
-def started(tmp_path: Path) -> Iterator[Processes]:
-    with processes(tmp_path) as found:
-        yield found
 
 
 def test_whatever_fails_the_stream_is_the_chain(world: World, started: Processes) -> None:

@@ -39,7 +39,7 @@ class Running:
             stderr=subprocess.STDOUT,
             text=True,
             cwd=REPOSITORY,
-            env={**os.environ, "PYTHONPATH": str(REPOSITORY), "COLUMNS": str(columns)},
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY), "COLUMNS": str(columns), "PYTHONFAULTHANDLER": "1"},
         )
         self.said: list[str] = []
         """Every line so far."""
@@ -94,7 +94,13 @@ class Running:
 
     def wait(self) -> int:
         """Its exit code, when it has ended by itself."""
-        code = self.process.wait(PATIENCE)
+        try:
+            code = self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGABRT)  # it says where it is
+            self.process.wait(PATIENCE)
+            self._listener.join()
+            raise AssertionError(f"has not ended within {PATIENCE:g} s: {self.text}") from None
         self._listener.join()
         return code
 

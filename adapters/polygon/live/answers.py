@@ -40,6 +40,11 @@ class EndpointError(MyceliumError):
         self.reason = reason
         self.wait = wait
 
+    @property
+    def is_passing(self) -> bool:
+        """Whether the same question may be answered a moment later."""
+        return self.cause not in ("unknown_block", "refused", "too_large")
+
 
 class _Fault(msgspec.Struct):
     code: int = 0

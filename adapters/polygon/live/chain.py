@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from adapters.polygon.live.answers import EndpointError, decoded
-from adapters.polygon.live.endpoints import Endpoints
+from adapters.polygon.live.endpoints import Endpoints, patience
 from adapters.polygon.live.follow import ChainError
 from adapters.polygon.live.headers import Header, parse_header
 from adapters.polygon.live.ranges import Range
@@ -137,7 +137,7 @@ class LiveChain:
         logs: dict[int, list[Log]] = defaultdict(list)
         at = first
         while at <= last:
-            end, found = await self._ranged(at, last, self._watch.addresses)
+            end, found = await _patiently(self._ranged, at, last, self._watch.addresses)
             if await self._watch.learn(found):
                 continue  # once more, for what the new ones have logged
             for log in found:
@@ -157,7 +157,7 @@ class LiveChain:
         """
         at = first
         while at <= last:
-            end, found = await self._ranged(at, last, factories)
+            end, found = await _patiently(self._ranged, at, last, factories)
             await self._watch.learn(found)
             at = end + 1
 
@@ -185,7 +185,7 @@ class LiveChain:
 
     async def _header_soon(self, number: int) -> Header:
         async with self._headers:
-            return await self.header_at(number)
+            return await _patiently(self.header_at, number)
 
     async def _ask(self, method: str, params: list[Any], read: Callable[[msgspec.Raw], T]) -> T:
         return (await self._ask_named(method, params, read))[1]
@@ -208,9 +208,11 @@ class LiveChain:
             self.waited_ns += monotonic_ns() - asked
 
 
+_patiently = patience.on(lambda error: isinstance(error, ChainError) and error.is_passing)
+
+
 def _chain_error(what: str, error: EndpointError) -> ChainError:
-    passing = error.cause in ("timeout", "unreachable", "http_status", "rate_limited")
-    return ChainError(f"{what}: {error}", is_passing=passing)
+    return ChainError(f"{what}: {error}", is_passing=error.is_passing)
 
 
 def _texts(addresses: Collection[bytes]) -> list[str]:

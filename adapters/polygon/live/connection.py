@@ -67,7 +67,7 @@ class Connection:
             self.endpoints, time, poll_seconds=settings.poll_seconds, stale_seconds=settings.stale_seconds
         )
         """The newest blocks."""
-        self.caller = Caller(self.endpoints.ask_raw)
+        self.caller = Caller(self.endpoints.ask_patiently)
         """Calls contracts."""
         self._cache = _open_cache(settings, chain_id, clock)
         discovery = Discovery(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any, TypeVar
 
 import msgspec
+import stamina
 import structlog
 
 from adapters.polygon.live.answers import EndpointError
@@ -19,6 +20,11 @@ LONGEST_WAIT = 30.0
 """Seconds that an endpoint is left alone at most, whatever it asks for. Chosen by us."""
 
 T = TypeVar("T")
+
+patience = stamina.AsyncRetryingCaller(attempts=8, timeout=None, wait_initial=0.05, wait_max=2.0)
+"""Asks again when nobody answers: one question of hundreds must not throw away what the others have brought."""
+
+_patiently = patience.on(lambda error: isinstance(error, EndpointError) and error.is_passing)
 
 
 class Endpoints:
@@ -51,6 +57,10 @@ class Endpoints:
     async def ask_raw(self, method: str, params: list[Any]) -> msgspec.Raw:
         """:meth:`ask`, for a result that is not looked into."""
         return await self.ask(method, params, lambda raw: raw)
+
+    async def ask_patiently(self, method: str, params: list[Any]) -> msgspec.Raw:
+        """:meth:`ask_raw`, again and again for some seconds when nobody answers."""
+        return await _patiently(self.ask_raw, method, params)
 
     async def ask(self, method: str, params: list[Any], read: Callable[[msgspec.Raw], T]) -> T:
         """:meth:`ask_named`, where it does not matter who has answered."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 import zmq
@@ -96,3 +99,73 @@ async def test_a_port_that_is_bound_anew_listens_again_however_often() -> None:
     finally:
         port.close()
     assert [parts[1] for parts in heard] == [b"%d" % turn for turn in range(30)]  # type: ignore[index]
+
+
+FULL = """
+import asyncio, sys, zmq
+from mycelium.transport.sockets import Port
+
+async def main():
+    heard = 0
+    def count(burst):
+        nonlocal heard
+        heard += len(burst)
+    port = Port(zmq.{kind}, count, options={{zmq.RCVHWM: 2, zmq.HEARTBEAT_IVL: 50}})
+    port.bind("{endpoint}")
+    if zmq.{kind} == zmq.XSUB:
+        port.send(b"\\1")
+    print("bound", flush=True)
+    async with asyncio.timeout(20):
+        while not heard:
+            await asyncio.sleep(0.001)
+        before = heard
+        sys.stdin.readline()  # nothing is read meanwhile, so it is full
+        while heard == before:
+            await asyncio.sleep(0.001)
+    port.close()
+    print("heard more")
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("transport", ["tcp", "ipc"])
+@pytest.mark.parametrize(("kind", "other"), [("ROUTER", "DEALER"), ("XSUB", "XPUB")])
+def test_a_peer_that_dies_while_we_are_full_does_not_end_us(
+    tmp_path: Path, transport: str, kind: str, other: str
+) -> None:
+    endpoint = f"tcp://127.0.0.1:{free_ports(1)[0]}" if transport == "tcp" else f"ipc://{tmp_path}/s"
+    code = FULL.format(kind=kind, endpoint=endpoint)
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as full:
+        assert full.stdout is not None
+        assert full.stdout.readline() == "bound\n"
+        flood = f"""
+import zmq
+peer = zmq.Context().socket(zmq.{other})
+peer.sndhwm = 10_000
+if peer.type == zmq.XPUB:
+    peer.setsockopt(zmq.XPUB_NODROP, 1)
+peer.connect("{endpoint}")
+if peer.type == zmq.XPUB:
+    peer.recv()
+for number in range(5_000):
+    peer.send(b"x" * 1_000)
+print("sent", flush=True)
+input()
+"""
+        with subprocess.Popen(
+            [sys.executable, "-c", flood], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as peer:
+            assert peer.stdout is not None
+            assert peer.stdout.readline() == "sent\n"
+            with pytest.raises(subprocess.TimeoutExpired):
+                full.wait(0.5)  # until it is full
+            peer.kill()
+        with pytest.raises(subprocess.TimeoutExpired):
+            full.wait(1.5)  # it would be dead by then: some heartbeats have passed
+        said, errors = full.communicate("\n", timeout=30)
+        assert full.returncode == 0, errors
+        assert said == "heard more\n"
