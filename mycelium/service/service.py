@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Generic, TypeVar
@@ -38,6 +38,7 @@ class NoSettings(BaseModel):
 
 
 S = TypeVar("S", bound=BaseModel)
+M = TypeVar("M", bound=Message)
 
 
 class Draining(MyceliumError):  # noqa: N818 - it says what goes on, not that something is wrong
@@ -154,6 +155,21 @@ class Service(Generic[S]):
         if publisher is None:
             publisher = self._open_publisher(type(message))
         await publisher.publish(message)
+
+    async def publish_many(self, message_type: type[M], messages: Sequence[M]) -> None:
+        """Publish messages of one declared class, in their order: what one by one costs is paid once.
+
+        Args:
+            message_type: their class.
+            messages: any number.
+
+        Raises:
+            ContractError: the class is not among ``publishes``.
+        """
+        publisher = self._publishers.get(message_type)
+        if publisher is None:
+            publisher = self._open_publisher(message_type)
+        await publisher.publish_many(messages)
 
     async def flush(self) -> None:
         """Return when everything it published so far has left towards its readers, or is kept where it is to be kept.

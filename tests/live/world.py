@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+import time
 from typing import Any
 
 from adapters.polygon.live.headers import Header, parse_header
@@ -71,13 +72,27 @@ class World:
 
     def trade(self, rounds: int = 1) -> int:
         """One more block, with the trades of so many ordinary blocks; its number."""
+        number, _, _ = self.mine(rounds)
+        self.settle(number)
+        return number
+
+    def mine(self, rounds: int = 1) -> tuple[int, int, int]:
+        """One more block, which :meth:`settle` has to follow.
+
+        Returns:
+            Its number; when the node was told to mine, and when it had done it, in ns of the monotonic clock.
+        """
         for _ in range(rounds):
             for action in self._flow.next_block():
                 self.node.send(action.desk.account, action.desk.contract, action.data)
+        begun = time.monotonic_ns()
         number = self.node.mine()
+        return number, begun, time.monotonic_ns()
+
+    def settle(self, number: int) -> None:
+        """Let those who trade know what has become of a block."""
         self._read(number)
         self._remember()
-        return number
 
     def back(self, blocks: int) -> None:
         """So many of the newest blocks are gone. Those who trade know the chain as it is then."""

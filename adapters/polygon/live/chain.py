@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Sequence
+from functools import lru_cache
 from time import monotonic_ns
 from typing import Any, Protocol, TypeVar
 
@@ -215,8 +216,12 @@ def _chain_error(what: str, error: EndpointError) -> ChainError:
     return ChainError(f"{what}: {error}", is_passing=error.is_passing)
 
 
-def _texts(addresses: Collection[bytes]) -> list[str]:
-    return ["0x" + address.hex() for address in addresses]
+def _texts(addresses: Collection[Address]) -> list[str]:
+    return [*map(_text, addresses)]
+
+
+_text = lru_cache(maxsize=1 << 16)(str)
+"""They are the same for every block."""
 
 
 def _header(raw: msgspec.Raw) -> Header:

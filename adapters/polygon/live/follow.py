@@ -203,10 +203,12 @@ class Follower:
 
     async def _way_to(self, head: Header) -> list[Header]:
         """The blocks from the newest common one, which is not among them, to a head."""
+        way = [head]
+        if head.parent == self.last.hash:
+            return way  # nearly always
         known = {header.hash for header in self._done}
         if head.hash in known:
             return []
-        way = [head]
         while way[-1].parent not in known:
             if way[-1].number <= self._done[0].number + 1:
                 raise DeepReorganisation(

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from time import monotonic, monotonic_ns
 from typing import Any
 
@@ -53,6 +53,9 @@ FIRST_PAUSE = 0.01
 
 IDLE_SECONDS = 1.0
 """How often it is looked whether the service is to stop, while nothing comes."""
+
+
+_SHOWN = ("name", "answered", "failed", "causes", "head")
 
 
 @dataclass(frozen=True)
@@ -159,6 +162,12 @@ class LiveSource:
     async def stop(self) -> None:
         """Close everything. What was published and is safe by now is noted before."""
         await self._commit()
+        figures = asdict(self.statistics())
+        for endpoint in figures.pop("endpoints"):
+            self._log.info(
+                "endpoint", **{key: endpoint[key] for key in ("name", "answered", "failed", "causes", "head")}
+            )
+        self._log.info("statistics", **figures)
         await self._connection.aclose()
         await asyncio.to_thread(self._cursor.close)
 
@@ -309,11 +318,7 @@ class LiveSource:
 
     def _is_reached(self, head: Head) -> bool:
         """Whether nothing is to be done for a head."""
-        last = self._follower.last
-        if head.header.hash == last.hash:
-            return True
-        reached = {header.hash for header in self._follower.done[-4:]}
-        return head.header.hash in reached or (self._settings.confirmations > 0 and self._top == head.header.hash)
+        return head.header.hash in (self._follower.last.hash, self._top)
 
     async def _to(self, head: Head) -> None:
         """Publish all that is between the last block and a head."""
@@ -339,8 +344,9 @@ class LiveSource:
         await self._say_void()
         await self._open(step)
         missing = head.header.number - step.header.number
-        if missing > 0:
-            self._service.progress(step.header.number, head.header.number, "blocks")
+        if missing <= 0:
+            return
+        self._service.progress(step.header.number, head.header.number, "blocks")
         if len(self._pending) >= COMMIT_BLOCKS:
             await self._commit()
         await self._service.breathe()
@@ -351,13 +357,11 @@ class LiveSource:
         await self._describe(new)
         self._pending_pools += new
         self._undo.begin(header.number)
-        published: Counter[type] = Counter()
+        syncs: list[PoolSync] = []
+        swaps: list[SwapEvent] = []
         if header.number >= self._opening >= 0:
-            self._opening = -1
-            for sync in self._book.opening(header.number, header.timestamp, self._book.branch):
-                await self._service.publish(sync)
-                published[PoolSync] += 1
-            self._opened_with_states = header.number
+            self._opening, self._opened_with_states = -1, header.number
+            syncs += self._book.opening(header.number, header.timestamp, self._book.branch)
         for log in step.logs:
             self._undo.before(log.address)
             applied = self._book.apply(log)
@@ -366,16 +370,20 @@ class LiveSource:
             elif isinstance(applied, Ignored):
                 intake.ignore(applied.cause)
             else:
-                for message in applied:
-                    await self._service.publish(message)
-                    published[type(message)] += 1
                 intake.accept()
-        swaps, syncs = published[SwapEvent], published[PoolSync]
+                for message in applied:
+                    if isinstance(message, SwapEvent):
+                        swaps.append(message)
+                    else:
+                        syncs.append(message)
+        # All of a block at once: readers put it into order anyway, and one by one costs several times as much.
+        await self._service.publish_many(PoolSync, syncs)
+        await self._service.publish_many(SwapEvent, swaps)
         pools, branch = len(self._book.addresses), self._book.branch
         await self._service.publish(
-            BlockClosed(self._chain_id, header.number, header.timestamp, swaps, syncs, pools, branch)
+            BlockClosed(self._chain_id, header.number, header.timestamp, len(swaps), len(syncs), pools, branch)
         )
-        self._counted.update(blocks=1, events=swaps + syncs)
+        self._counted.update(blocks=1, events=len(swaps) + len(syncs))
         self._pending.append(Done(header, self._undo.changed()))
 
     async def _say_void(self) -> None:

@@ -35,13 +35,16 @@ class PoolWatch:
         self._discovery = discovery
         self._factories = frozenset(factories)
         self._refuse = refuse
+        self._addresses: tuple[Address, ...] = ()
         self._unfit: set[Address] = set()
         self._new: list[PoolMetadata] = []
 
     @property
     def addresses(self) -> Collection[Address]:
         """Pools and factories."""
-        return [*self._book.addresses, *self._factories]
+        if len(self._addresses) != len(self._book.addresses) + len(self._factories):
+            self._addresses = (*self._book.addresses, *self._factories)
+        return self._addresses
 
     async def learn(self, logs: Sequence[Log]) -> bool:
         """Follow the pools whose creation these logs tell of; whether there are more than before.
