@@ -108,7 +108,8 @@ class ServiceRunner:
             self._log.debug("stopped where it was right to stop")
         except Exception as error:  # noqa: BLE001 - it ends this service and, through the host, the process
             self._failed(error)
-            self._log.exception("service failed")
+            # An error of ours says in its sentence what is wrong.
+            self._log.error("service failed", error=str(error), exc_info=not isinstance(error, MyceliumError))
             self._on_fatal()
 
     async def drain(self) -> None:

@@ -54,6 +54,8 @@ class Proxy:
         self._hidden: deque[dict[str, Any]] = deque()
         self.counted: Counter[str] = Counter()
         """What it did, how often."""
+        self.deaf = False
+        """Whether it answers no question for logs."""
         self.port = 0
 
     async def start(self) -> None:
@@ -83,6 +85,8 @@ class Proxy:
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         asked = json.loads(await request.read())
+        if self.deaf and asked["method"] == "eth_getLogs":
+            return web.Response(status=500)
         cause = self._rng.choice(CAUSES) if self._rng.random() < self.temper.faults else ""
         self.counted[cause or "answered"] += 1
         match cause:

@@ -94,6 +94,24 @@ class World:
         self._read(number)
         self._remember()
 
+    def create_pair(self, venue: str, symbols: tuple[str, str]) -> tuple[Address, int]:
+        """A new v2 pair, filled and traded against in the block in which it is created; its address and that block."""
+        tokens = {token.symbol: token.address for pool in self.pools for token in (pool.token0, pool.token1)}
+        pair = sorted(tokens[symbol] for symbol in symbols)
+        factory = self.factories()[venue][1]
+        create = calldata("createPair(address,address)", *pair)
+        address = Address(self.node.call(factory, create)[-20:])
+        provider, retail = self.market.provider, self.market.retail
+        self.node.send(provider.account, factory, create)
+        added = calldata("addV2(address,uint256,uint256)", address, 10**12, 10**12)
+        self.node.send(provider.account, provider.contract, added)
+        traded = calldata("tradeV2(address,address,uint256)", address, pair[0], 10**6)
+        # Another account's transaction: the same fee, sent later, so mined later.
+        self.node.send(retail.account, retail.contract, traded)
+        number = self.node.mine()
+        self.settle(number)
+        return address, number
+
     def back(self, blocks: int) -> None:
         """So many of the newest blocks are gone. Those who trade know the chain as it is then."""
         snapshot, kept = self._past[-blocks - 1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -88,7 +89,7 @@ class Endpoint:
         except TimeoutError:
             raise EndpointError("timeout", f"{method}: no answer within {self._seconds:g} s") from None
         except _CONNECTION as error:
-            raise EndpointError("unreachable", f"{method}: {type(error).__name__}: {error}"[:200]) from None
+            raise EndpointError("unreachable", f"{method}: {_told(error)}") from None
 
     async def heads(self, stale_seconds: float) -> AsyncIterator[Header]:
         """New heads, as the endpoint tells of them, until it fails.
@@ -119,7 +120,7 @@ class Endpoint:
             except TimeoutError:
                 raise EndpointError("timeout", "no WebSocket connection in time") from None
             except _CONNECTION as error:
-                raise EndpointError("unreachable", f"WebSocket: {type(error).__name__}: {error}"[:200]) from None
+                raise EndpointError("unreachable", f"WebSocket: {_told(error)}") from None
 
     async def _receive(self, connection: aiohttp.ClientWebSocketResponse, seconds: float) -> Any:
         """What the subscription says next: its number, then heads."""
@@ -159,11 +160,21 @@ class _Said(msgspec.Struct):
 _SUBSCRIBE = b'{"jsonrpc":"2.0","id":1,"method":"eth_subscribe","params":["newHeads"]}'
 
 
+_BEHIND_HOST = re.compile(r"(\w+://[^/\s'\"]+)/[^\s'\"]+")
+
+
 def _header(said: Any) -> Header:
     try:
         return parse_header(said)
     except MalformedLog as error:
         raise EndpointError("malformed", error.reason) from None
+
+
+def _told(error: Exception) -> str:
+    """What an error says, without what stands behind the host of an address: providers put keys there."""
+    if isinstance(error, aiohttp.ClientResponseError):
+        return f"HTTP status {error.status}"
+    return _BEHIND_HOST.sub(r"\1/…", f"{type(error).__name__}: {error}")[:200]
 
 
 async def _whole(response: aiohttp.ClientResponse) -> bytes:

@@ -110,7 +110,7 @@ class Endpoints:
     def failed(self, name: str, error: EndpointError) -> None:
         """An endpoint has failed: it is asked less."""
         wait = error.wait or (RATE_WAIT_SECONDS if error.cause == "rate_limited" else 0.0)
-        self._rotation.failed(name, error.cause, self._time(), min(wait, LONGEST_WAIT))
+        self._rotation.failed(name, error.cause, self._time(), min(wait, LONGEST_WAIT), str(error))
         log.debug("an endpoint has failed", endpoint=name, cause=error.cause, reason=error.reason)
 
     async def _next(self, tried: set[str], behind: frozenset[str]) -> str | None:

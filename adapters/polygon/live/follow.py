@@ -188,7 +188,7 @@ class Follower:
     async def _near(self, head: Header) -> AsyncIterator[Step]:
         """Walk by hash."""
         way = await self._way_to(head)
-        way = way[: len(way) - self._confirmations] if self._confirmations else way
+        way = way[: max(0, len(way) - self._confirmations)]
         if not way:
             return
         undone = 0

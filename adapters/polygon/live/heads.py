@@ -66,6 +66,7 @@ class Heads:
         self._heard: dict[bytes, float] = {}
         self._distrusted: dict[str, float] = {}
         self._changed = asyncio.Event()
+        self._news = time()
         self.reconnects: Counter[str] = Counter()
         """How often each WebSocket connection was made anew."""
 
@@ -100,6 +101,11 @@ class Heads:
         finally:
             self._changed.clear()
 
+    @property
+    def silence(self) -> float:
+        """Seconds since anybody told of a block that was new to it."""
+        return self._time() - self._news
+
     def distrust(self, head: Head) -> None:
         """Nobody could show this block."""
         for name in head.names:
@@ -113,6 +119,7 @@ class Heads:
         if self._told.get(name) == header:
             return
         self._told[name] = header
+        self._news = self._time()
         self._heard.setdefault(header.hash, self._time())
         if len(self._heard) > 4 * len(self._told) + 64:
             current = {told.hash for told in self._told.values()}
@@ -132,9 +139,9 @@ class Heads:
     async def _hear(self, endpoint: Endpoint) -> None:
         """Once: what it says now, then what it tells of. Returns when something came before it failed."""
         heard = 0
+        if not endpoint.is_open:
+            raise EndpointError("unreachable", "is left alone for a while")
         try:
-            if not endpoint.is_open:
-                raise EndpointError("unreachable", "is left alone for a while")
             self._tell(endpoint.name, _latest(decoded(await endpoint.ask("eth_getBlockByNumber", ["latest", False]))))
             if not endpoint.has_websocket:
                 await asyncio.sleep(self._poll_seconds)

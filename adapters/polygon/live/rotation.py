@@ -43,6 +43,8 @@ class Standing:
     """Seconds, of the clock that is passed in."""
     causes: dict[str, int] = field(default_factory=dict)
     """Failures by cause."""
+    last_failure: str = ""
+    """What it said, or did not, the last time."""
 
 
 class Rotation:
@@ -94,7 +96,7 @@ class Rotation:
         standing.answered += 1
         standing.score = min(HIGHEST, MEMORY * standing.score + (1 - MEMORY) * HIGHEST)
 
-    def failed(self, name: str, cause: str, now: float, wait: float = 0.0) -> None:
+    def failed(self, name: str, cause: str, now: float, wait: float = 0.0, reason: str = "") -> None:
         """An endpoint has failed.
 
         Args:
@@ -102,9 +104,11 @@ class Rotation:
             cause: one of few, for metrics.
             now: seconds.
             wait: how long it is to be left alone, seconds.
+            reason: for people.
         """
         standing = self._standings[name]
         standing.failed += 1
+        standing.last_failure = reason or cause
         standing.causes[cause] = standing.causes.get(cause, 0) + 1
         standing.score = max(LOWEST, MEMORY * standing.score)
         if wait:

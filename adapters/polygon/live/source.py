@@ -51,6 +51,12 @@ TRIES = 4
 FIRST_PAUSE = 0.01
 """Seconds until a head is tried again, four times as long each time: others may not have it yet."""
 
+PATIENCE = 8
+"""Tries after which it is said why a head cannot be reached: some seconds."""
+
+COMPLAIN_SECONDS = 60.0
+"""How often it is said at most why nothing happens."""
+
 IDLE_SECONDS = 1.0
 """How often it is looked whether the service is to stop, while nothing comes."""
 
@@ -120,6 +126,7 @@ class LiveSource:
         self._opening = -1
         self._counted: Counter[str] = Counter()
         self._publish, self._own = LatencyHistogram(), LatencyHistogram()
+        self._quiet_until = 0.0
         self._top = b""  # the head that was reached last: with confirmations it is not the newest block
         self._opened_with_states = -1
 
@@ -176,6 +183,8 @@ class LiveSource:
         """Why the service is not ready, if it is not."""
         if not hasattr(self, "_follower"):
             return "its first block"
+        if self._is_silent:
+            return f"a new block: none has come for {self._heads.silence:.0f} s"
         behind = self._behind()
         return f"{behind} blocks to the newest" if behind > self._settings.synced_within else None
 
@@ -198,6 +207,19 @@ class LiveSource:
             own_p99_ns=self._own.quantile(0.99),
             endpoints=self._connection.endpoints.standings,
         )
+
+    @property
+    def _is_silent(self) -> bool:
+        """Whether no endpoint has told of a new block for so long that all of them may be dead."""
+        return self._heads.silence > 2 * self._settings.stale_seconds
+
+    def _complain(self, reason: str) -> None:
+        """Say why nothing happens, now and then: a user who waits must see for what."""
+        if self._time() < self._quiet_until:
+            return
+        self._quiet_until = self._time() + COMPLAIN_SECONDS
+        endpoints = {one.name: one.last_failure for one in self._connection.endpoints.standings if one.last_failure}
+        self._log.warning("waits", reason=reason, endpoints=endpoints)
 
     def _behind(self) -> int:
         head = self._heads.best()
@@ -284,13 +306,28 @@ class LiveSource:
         ):
             await self._service.breathe()
             with attempt:
-                return await work()
+                try:
+                    return await work()
+                except (ChainError, EndpointError) as error:
+                    if attempt.num > 4:  # by then some seconds have passed
+                        self._complain(str(error))
+                    raise
         raise AssertionError("retries without end ended")
 
     # --- on and on ---------------------------------------------------------------------------
 
     async def _follow(self) -> None:
-        await self._begin()
+        beginning, stopping = asyncio.ensure_future(self._begin()), asyncio.ensure_future(self._service.stopping.wait())
+        try:
+            # While nobody answers, pauses get long; whoever stops the service does not wait for them.
+            await asyncio.wait({beginning, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not beginning.done():
+                return
+            beginning.result()
+        finally:
+            for task in (beginning, stopping):
+                task.cancel()
+            await asyncio.gather(beginning, stopping, return_exceptions=True)
         failures: Counter[bytes] = Counter()
         tries = 0
         while not self._service.stopping.is_set():
@@ -298,6 +335,8 @@ class LiveSource:
             if head is None or self._is_reached(head):
                 failures.clear()
                 tries = 0
+                if self._is_silent:
+                    self._complain(f"no new block for {self._heads.silence:.0f} s")
                 await self._heads.changed(IDLE_SECONDS)
                 continue
             self._chain.announced = head.names
@@ -311,6 +350,8 @@ class LiveSource:
                     failures.clear()
                 # By then another head may be there, or other endpoints may have it.
                 tries += 1
+                if tries > PATIENCE:
+                    self._complain(str(error))
                 await self._heads.changed(min(IDLE_SECONDS, FIRST_PAUSE * 4 ** min(tries, 8)))
             except DeepReorganisation as error:
                 text = f"{error}. Nothing that was published can be relied on: begin anew with another state file"

@@ -68,6 +68,24 @@ def test_nobody_is_there() -> None:
     asyncio.run(ask())
 
 
+@pytest.mark.parametrize(
+    "address", ["http://127.0.0.1:{port}/v2/SECRET", "ws://127.0.0.1:{port}/v2/SECRET", "ws://x\0y/SECRET"]
+)
+def test_keys_in_addresses_are_not_told(address: str) -> None:
+    async def ask() -> str:
+        async with serving(Scripted(silent)) as (other,), aiohttp.ClientSession() as session:
+            port = other._url.rpartition(":")[2]
+            one = Endpoint("x", address.format(port=port), address.format(port=port), session)
+            with pytest.raises(EndpointError) as asked:
+                await one.ask("eth_chainId", [])
+            with pytest.raises(EndpointError) as heard:
+                async for _ in one.heads(1.0):
+                    pass
+            return f"{asked.value} {heard.value}"
+
+    assert "SECRET" not in asyncio.run(ask())
+
+
 def test_an_answer_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_ANSWER", 1_000)
 

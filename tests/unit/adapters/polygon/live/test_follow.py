@@ -104,15 +104,23 @@ def test_what_was_given_out_and_not_taken_back_is_the_chain(
         start = tree.head
         follower = Follower(tree, [start], confirmations=confirmations)
         given_out: list[Header] = []
+        before: list[Header] = []
+        seen = True
         for salt, (back, forward, is_seen) in enumerate(moves, 1):
             base = tree.head
             for _ in range(min(back, base.number)):
                 base = tree.blocks[base.parent]
-            # A branch is taken when it is longer.
+            # A branch is taken when it is longer. What is seen is seen block by block, from below the old head on.
             tree.add(base, salt)
-            tree.grow(forward + back, salt)
+            for _ in range(forward + back):
+                if is_seen:
+                    await go(follower, tree.head, given_out)
+                tree.grow(1, salt)
             if is_seen:
                 await go(follower, tree.head, given_out)
+            if seen and back < confirmations:
+                assert given_out[: len(before)] == before, "what has enough confirmations stays"
+            before, seen = list(given_out), is_seen
         await go(follower, tree.head, given_out)
         wanted = [one for one in tree.ancestors(tree.head)[1:] if one.number <= tree.head.number - confirmations]
         assert given_out == wanted
