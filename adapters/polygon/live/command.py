@@ -76,15 +76,11 @@ async def run_capture(
     partial = PartialCapture(out)
     place = await asyncio.to_thread(partial.place)
     book = PoolBook(())
-    # Pools are described at the beginning of the file: those that come later have no place there.
-    fixed = settings.model_copy(
-        update={"venues": tuple(venue.model_copy(update={"new_pools": False}) for venue in settings.venues)}
-    )
 
     def refuse(pool: Address, unfit: Unfit) -> None:
         log.warning("left out", pool=str(pool), reason=str(unfit))
 
-    async with Connection(fixed, chain_id, book, (), refuse, SystemClock(), time.monotonic) as connection:
+    async with Connection(settings, chain_id, book, (), refuse, SystemClock(), time.monotonic) as connection:
         await _again(connection.check_chain, stopping)
         if place is None:
             place = await _again(lambda: _begin(connection, partial, settings, chain_id, first, last, book), stopping)
@@ -95,6 +91,8 @@ async def run_capture(
                 raise ConfigError([Problem(str(partial.path), "", text)])
             for pool in header.pools:
                 book.add(pool)
+        # Pools are described at the beginning of the file: those that come later have no place there.
+        connection.watch.take_no_more()
         if not book.pools:
             where = f"services.{SERVICE}.live.pools"
             raise ConfigError([Problem("", where, "none of them can be followed: there is nothing to record")])

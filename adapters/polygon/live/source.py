@@ -426,6 +426,7 @@ class LiveSource:
         )
         self._counted.update(blocks=1, events=len(swaps) + len(syncs))
         self._pending.append(Done(header, self._undo.changed()))
+        self._log.debug("published", block=header.number, swaps=len(swaps), syncs=len(syncs), branch=branch)
 
     async def _say_void(self) -> None:
         """Take back the blocks that were undone."""

@@ -55,6 +55,10 @@ class PoolWatch:
         found = [pool for log in logs if log.address in self._factories and (pool := created(log)) is not None]
         return bool(found) and await self.follow(found)
 
+    def take_no_more(self) -> None:
+        """From now on the pools are those that there are."""
+        self._factories = frozenset()
+
     async def follow(self, pools: Iterable[Address], block: bytes | None = None) -> bool:
         """Follow these pools, those of them that can be and are wanted; whether there are more than before.
 
