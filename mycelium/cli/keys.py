@@ -35,10 +35,11 @@ DEFAULT_SPEC = Path(SPEC_NAME)
 _DURATION = re.compile(r"([0-9]{1,12})([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _LONGEST_DAYS = 3_650
-_WIDE = 80
+_WIDE, _NARROW = 80, 60
 _SHORT_NAME = 20
 """Columns of a terminal, and those that a name may take of a narrow one as a whole."""
 _TO_THE_MINUTE = len("2027-01-31 12:00")
+_TO_THE_DAY = len("2026-11-26")
 
 
 @app.command()
@@ -142,13 +143,15 @@ def list_keys(
 
 def _show(found: list[PublicKey], known: set[str], missing: list[str], now: float) -> None:
     console = Console()
+    is_narrow = console.width < _NARROW
     table = Table(box=None, header_style="bold", pad_edge=False, collapse_padding=console.width < _WIDE)
     names_fit = all(len(key.name) <= _SHORT_NAME for key in found)
     table.add_column("name", overflow="fold", no_wrap=names_fit)
     table.add_column("key", no_wrap=True)
-    table.add_column("since (UTC)", overflow="fold")
-    table.add_column("state", overflow="fold")
-    table.add_column("secret")
+    table.add_column("since" if is_narrow else "since (UTC)", overflow="fold", no_wrap=is_narrow)
+    table.add_column("state", overflow="fold", min_width=len("current"))
+    if not is_narrow:
+        table.add_column("secret")
     for key in found:
         if key.accepted_until is None:
             state = "[green]current[/]" if key.name in known else f"[red]opens nothing: not in {SPEC_NAME}[/]"
@@ -157,8 +160,9 @@ def _show(found: list[PublicKey], known: set[str], missing: list[str], now: floa
         else:
             state = "[dim]over[/]"
         secret = "here" if key.has_secret and key.accepted_until is None else "[dim]not here[/]"
-        since = key.created.replace("T", " ")[:_TO_THE_MINUTE]
-        table.add_row(escape(key.name), fingerprint(key.key), escape(since), state, secret)
+        since = key.created.replace("T", " ")[: _TO_THE_DAY if is_narrow else _TO_THE_MINUTE]
+        row = [escape(key.name), fingerprint(key.key), escape(since), state, secret]
+        table.add_row(*row[: len(table.columns)])
     console.print(table)
     for name in missing:
         shown = escape(name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import random
 from collections import Counter, deque
@@ -149,7 +148,7 @@ class Proxy:
         async with self._session.ws_connect(f"ws://{self._upstream}", max_msg_size=0) as up:
             asking = asyncio.ensure_future(self._pass_on(down, up))
             try:
-                await self._tell(up, down)
+                await self._tell(up, down, asking)
             except ConnectionError:
                 self.counted["reader_gone"] += 1
             finally:
@@ -162,7 +161,9 @@ class Proxy:
             await up.send_str(message.data if isinstance(message.data, str) else message.data.decode())
         await up.close()
 
-    async def _tell(self, up: aiohttp.ClientWebSocketResponse, down: web.WebSocketResponse) -> None:
+    async def _tell(
+        self, up: aiohttp.ClientWebSocketResponse, down: web.WebSocketResponse, asking: asyncio.Future[None]
+    ) -> None:
         late: deque[str] = deque()
         async for message in up:
             said = json.loads(message.data)
@@ -173,8 +174,7 @@ class Proxy:
                 self.counted["broken"] += 1
                 if self._rng.random() < 0.5:
                     return
-                with contextlib.suppress(ConnectionError):
-                    await down.receive()  # silence, until whoever listens gives up
+                await asking  # silence, until whoever listens gives up
                 return
             if self._rng.random() < self.temper.lies:
                 self.counted["lie"] += 1

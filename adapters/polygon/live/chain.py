@@ -14,12 +14,16 @@ import msgspec
 from adapters.polygon.live.answers import EndpointError, decoded
 from adapters.polygon.live.endpoints import Endpoints, patience
 from adapters.polygon.live.follow import ChainError
-from adapters.polygon.live.headers import Header, parse_header
+from adapters.polygon.live.headers import Header, bloom_of, chance_of, parse_header
 from adapters.polygon.live.ranges import Range
 from adapters.polygon.logs import Log, MalformedLog, parse_log
 from contracts.values import Address
 
 T = TypeVar("T")
+
+RARE = 0.05
+"""A filter that says "maybe" by chance seldom enough to be taken at its word. Chosen by us; the filters of a busy
+chain are so full that they say it nearly always, and mean nothing."""
 
 TIMES_ALONE = 4
 """How often one endpoint must say that a block has no logs of ours, where no other one answers."""
@@ -117,21 +121,46 @@ class LiveChain:
             return logs
 
         query = {"blockHash": "0x" + header.hash.hex(), "address": _texts(addresses)}
-        # Where the filter may have one of our contracts and no log came, it is as likely that the logs are not indexed
-        # yet as that the filter was met by chance: another endpoint decides. If there is none that answers, the one
-        # must say it several times, between which whoever follows the chain pauses.
         without: list[str] = []
         while True:
             name, logs = await self._ask_named("eth_getLogs", [query], read, last=self.announced, without=without)
-            if logs or not header.bloom or len(self._endpoints.endpoints) == 1:
+            if logs or not header.bloom:
                 return logs
-            if self._empty[0] != header.hash:
-                self._empty = (header.hash, Counter())
-            said = self._empty[1]
-            said[name] += 1
-            if len(said) > 1 or said.total() >= TIMES_ALONE:
+            # The filter may have one of our contracts, and no log came. Where that would be a rare chance, the logs
+            # are not indexed yet, or withheld: what the whole block has decides.
+            if chance_of(header.bloom, len(addresses)) < RARE:
+                proven = await self._proven_logs_of(header)
+                if proven is not None:
+                    wanted = frozenset(addresses)
+                    return [log for log in proven if log.address in wanted]
+            # Else, or where nobody can show the whole block, another endpoint decides. If there is none that answers,
+            # the one must say it several times, between which whoever follows the chain pauses.
+            if len(self._endpoints.endpoints) == 1 or self._has_said_it_often(header.hash, name):
                 return logs
             without.append(name)
+
+    async def _proven_logs_of(self, header: Header) -> list[Log] | None:
+        """All logs of a block, which lead to the filter in its header; None if no endpoint gives out whole blocks."""
+
+        def read(raw: msgspec.Raw) -> list[Log]:
+            receipts = decoded(raw)
+            if receipts is None:
+                raise EndpointError("unknown_block", "it does not have the block's receipts")
+            if not isinstance(receipts, list) or not all(isinstance(one, dict) for one in receipts):
+                raise EndpointError("malformed", f"expected a list of receipts, found {type(receipts).__name__}")
+            logs = _parsed([log for one in receipts for log in one.get("logs") or ()], header.timestamp)
+            if bloom_of(logs) != header.bloom:
+                raise EndpointError(
+                    "malformed", f"the receipts of block {header.number} do not fit its header's filter"
+                )
+            return logs
+
+        try:
+            return await self._ask("eth_getBlockReceipts", ["0x" + header.hash.hex()], read)
+        except ChainError as error:
+            if error.is_refused:
+                return None
+            raise
 
     async def blocks_between(self, first: int, last: int) -> Sequence[tuple[Header, Sequence[Log]]]:
         """See :class:`~adapters.polygon.live.follow.Chain`. One question, of as many blocks as endpoints take."""
@@ -175,14 +204,33 @@ class LiveChain:
                         raise EndpointError("malformed", f"blocks {begin} to {end} came with one of block {log.block}")
                 return found
 
+            what = f"blocks {begin} to {end}"
             try:
-                found = await self._endpoints.ask("eth_getLogs", [query], read)
+                name, found = await self._endpoints.ask_named("eth_getLogs", [query], read)
             except EndpointError as error:
                 if error.cause in ("too_large", "timeout") and self._range.refused():
                     continue
-                raise _chain_error(f"blocks {begin} to {end}", error) from None
+                raise _chain_error(what, error) from None
             self._range.answered()
+            if len(self._endpoints.endpoints) > 1:
+                # What is missing in a range is seen nowhere else: two must agree.
+                try:
+                    _, again = await self._endpoints.ask_named("eth_getLogs", [query], read, without=[name])
+                except EndpointError as error:
+                    if not found and not self._has_said_it_often(what.encode(), name):
+                        raise _chain_error(what, error) from None
+                else:
+                    if [*map(_place, again)] != [*map(_place, found)]:
+                        raise ChainError(f"{what}: two endpoints do not agree", is_passing=True)
             return end, found
+
+    def _has_said_it_often(self, what: bytes, name: str) -> bool:
+        """Count that an endpoint says that there is nothing; whether others do, or it has said so often enough."""
+        if self._empty[0] != what:
+            self._empty = (what, Counter())
+        said = self._empty[1]
+        said[name] += 1
+        return len(said) > 1 or said.total() >= TIMES_ALONE
 
     async def _header_soon(self, number: int) -> Header:
         async with self._headers:
@@ -213,7 +261,7 @@ _patiently = patience.on(lambda error: isinstance(error, ChainError) and error.i
 
 
 def _chain_error(what: str, error: EndpointError) -> ChainError:
-    return ChainError(f"{what}: {error}", is_passing=error.is_passing)
+    return ChainError(f"{what}: {error}", is_passing=error.is_passing, is_refused=error.cause == "refused")
 
 
 def _texts(addresses: Collection[Address]) -> list[str]:
@@ -238,11 +286,19 @@ def _logs(raw: msgspec.Raw, timestamp: int) -> list[Log]:
     found = decoded(raw)
     if not isinstance(found, list):
         raise EndpointError("malformed", f"expected a list of logs, found {type(found).__name__}")
+    return _parsed(found, timestamp)
+
+
+def _parsed(found: list[Any], timestamp: int) -> list[Log]:
     try:
         logs = [parse_log(one) for one in found]
     except MalformedLog as error:
         raise EndpointError("malformed", error.reason) from None
     return [_stamped(log, timestamp) for log in logs]
+
+
+def _place(log: Log) -> tuple[int, int, bytes]:
+    return log.block, log.log_index, log.transaction
 
 
 def _stamped(log: Log, timestamp: int) -> Log:

@@ -32,11 +32,13 @@ class ChainError(MyceliumError):
     Args:
         reason: what is wrong.
         is_passing: whether nobody answered, which says nothing of the chain.
+        is_refused: whether it is nothing that endpoints answer.
     """
 
-    def __init__(self, reason: str, *, is_passing: bool = False) -> None:
+    def __init__(self, reason: str, *, is_passing: bool = False, is_refused: bool = False) -> None:
         super().__init__(reason)
         self.is_passing = is_passing
+        self.is_refused = is_refused
 
 
 class DeepReorganisation(MyceliumError):  # noqa: N818 - it names what happened
@@ -211,6 +213,9 @@ class Follower:
             return []
         while way[-1].parent not in known:
             if way[-1].number <= self._done[0].number + 1:
+                oldest = self._done[0]
+                if (await self._chain.header_at(oldest.number)).hash == oldest.hash:
+                    raise ChainError(f"block {way[-1].number} stands beside the chain: its parent is no block of it")
                 raise DeepReorganisation(
                     f"block {way[-1].number} does not stand on any of the {len(self._done)} blocks that are remembered"
                 )

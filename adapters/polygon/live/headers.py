@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from adapters.polygon.keccak import keccak256
-from adapters.polygon.logs import MalformedLog, parse_bytes, parse_quantity
+from adapters.polygon.logs import Log, MalformedLog, parse_bytes, parse_quantity
 
 BLOOM_BYTES = 256
 
@@ -66,6 +66,25 @@ def in_bloom(bloom: bytes, item: bytes) -> bool:
     the filter's last bit (Ethereum yellow paper, 4.3.1).
     """
     return all(bloom[place] >> shift & 1 for place, shift in _bits_of(item))
+
+
+def chance_of(bloom: bytes, items: int) -> float:
+    """How likely it is that a filter says "maybe" of at least one of so many items that are not in it.
+
+    Each item has three bits, which are taken as independent: ``1 - (1 - p³)ⁿ`` with ``p`` of the bits set.
+    """
+    set_bits = int.from_bytes(bloom, "big").bit_count() / (8 * BLOOM_BYTES)
+    return 1.0 - (1.0 - set_bits**3) ** items
+
+
+def bloom_of(logs: Iterable[Log]) -> bytes:
+    """The filter of a block with these logs: over the address and all topics of each."""
+    bloom = bytearray(BLOOM_BYTES)
+    for log in logs:
+        for item in (bytes(log.address), *log.topics):
+            for place, shift in _bits_of(item):
+                bloom[place] |= 1 << shift
+    return bytes(bloom)
 
 
 @lru_cache(maxsize=1 << 16)

@@ -287,6 +287,15 @@ def test_a_narrow_terminal_keeps_what_belongs_together(run: Run) -> None:
     assert len(re.findall(r"(?<!\S)\d{4}-\d\d-\d\d(?!\S)", text)) == 7
 
 
+def test_a_very_narrow_terminal_shows_less_and_no_half_words(run: Run) -> None:
+    Path("system.yaml").write_text(SPEC.replace("trader_of_flash_arbitrages", "flash_arbitrage"))
+    run("init")
+    done = run("list", columns=48)
+    rows = [line.split() for line in done.screen if line.strip()]
+    assert rows[0] == ["name", "key", "since", "state"]
+    assert all(len(row) == 4 and row[3] == "current" for row in rows[1:]), done.screen
+
+
 @pytest.mark.parametrize("created", ["[/x]", "[red]soon[/]", "[link=file:///x]y[/link]"])
 def test_what_a_file_says_is_not_taken_for_markup(run: Run, created: str) -> None:
     run("init")

@@ -12,7 +12,7 @@ from adapters.polygon.keccak import keccak256
 from adapters.polygon.live.chain import TIMES_ALONE, LiveChain
 from adapters.polygon.live.endpoints import Endpoints
 from adapters.polygon.live.follow import ChainError
-from adapters.polygon.live.headers import BLOOM_BYTES, Header
+from adapters.polygon.live.headers import BLOOM_BYTES, Header, bloom_of, in_bloom
 from adapters.polygon.logs import Log, log_to_json
 from contracts.values import Address
 from tests.unit.adapters.polygon import samples
@@ -66,7 +66,7 @@ def run(servers: Sequence[Scripted], work: Callable[[LiveChain], Awaitable[None]
 
 def answers(methods: dict[str, Any]) -> Scripted:
     def reply(question: dict[str, Any]) -> Any:
-        answer = methods[question["method"]]
+        answer = methods.get(question["method"], {"error": {"code": -32601, "message": "the method does not exist"}})
         return answer(question["params"]) if callable(answer) else answer
 
     return Scripted(reply)
@@ -105,6 +105,69 @@ def test_what_all_say_is_believed() -> None:
 
     run(servers, work)
     assert sum(len(server.asked) for server in servers) >= 2
+
+
+def receipts(*logs: Log) -> list[Any]:
+    """A block's, two logs in each."""
+    return [{"logs": said(logs[at : at + 2])} for at in range(0, len(logs), 2)]
+
+
+OTHERS = [samples.log(OTHER, (bytes([index]) * 32,), b"", block=5, index=index) for index in range(3)]
+WHOLE = [*OTHERS, *LOGS]
+TOLD = Header(5, HEADER.hash, HEADER.parent, HEADER.timestamp, bloom_of(WHOLE))
+
+
+def test_the_filter_of_logs_is_the_one_that_says_maybe_of_them() -> None:
+    assert bloom(V2_POOL.pool) == bloom_of([samples.log(V2_POOL.pool, (), b"", block=1, index=1)])
+    assert all(in_bloom(TOLD.bloom, item) for log in WHOLE for item in (bytes(log.address), *log.topics))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        receipts(),
+        receipts(*OTHERS),
+        receipts(*LOGS),
+        receipts(*WHOLE, samples.log(OTHER, (b"x" * 32,), b"", block=5, index=9)),
+        None,
+        7,
+        [7],
+        [{"logs": [7]}],
+    ],
+)
+def test_what_the_whole_block_has_decides_if_it_leads_to_its_filter(wrong: Any) -> None:
+    """Although both say that there is nothing."""
+    liar = answers({"eth_getLogs": [], "eth_getBlockReceipts": wrong})
+    good = answers({"eth_getLogs": [], "eth_getBlockReceipts": receipts(*WHOLE)})
+
+    async def work(chain: LiveChain) -> None:
+        assert [log.log_index for log in await chain.logs_of(TOLD)] == [3]
+
+    run([liar, good], work)
+    run([good], work)
+
+
+def test_where_nobody_can_show_the_whole_block_it_is_tried_again() -> None:
+    liar = answers({"eth_getLogs": [], "eth_getBlockReceipts": receipts(*OTHERS)})
+
+    async def work(chain: LiveChain) -> None:
+        with pytest.raises(ChainError, match="do not fit its header's filter"):
+            await chain.logs_of(TOLD)
+
+    run([liar, liar], work)
+
+
+def test_a_filter_that_is_full_says_nothing() -> None:
+    """As on a busy chain: then nobody is asked for whole blocks."""
+    full = Header(5, HEADER.hash, HEADER.parent, 1, b"\xff" * BLOOM_BYTES)
+    server = answers({"eth_getLogs": []})
+
+    async def work(chain: LiveChain) -> None:
+        assert full.may_have([V2_POOL.pool])
+        assert list(await chain.logs_of(full)) == []
+
+    run([server, server], work)
+    assert {question["method"] for question in server.asked} == {"eth_getLogs"}
 
 
 def test_one_alone_must_say_it_several_times() -> None:
@@ -206,3 +269,26 @@ def test_logs_of_a_pool_that_is_created_in_between_are_asked_for() -> None:
         assert [(header.number, len(logs)) for header, logs in found] == [(12, 1), (14, 1), (20, 0)]
 
     run([server], work)
+
+
+def ranged(logs: Sequence[Log]) -> Scripted:
+    return answers({"eth_getLogs": said(logs), "eth_getBlockByNumber": lambda params: block(at(int(params[0], 16)))})
+
+
+def test_of_a_range_two_must_say_the_same() -> None:
+    logs = [samples.v2_sync(1, 2, block=number, index=0) for number in (11, 12)]
+    servers = [ranged([]), ranged(logs), ranged(logs)]
+
+    async def work(chain: LiveChain) -> None:
+        for _ in range(20):  # whoever is asked first and second
+            try:
+                found = await chain.blocks_between(10, 20)
+            except ChainError as error:
+                assert error.is_passing
+                assert "do not agree" in str(error)
+            else:
+                assert [header.number for header, _ in found] == [11, 12, 20]
+                return
+        pytest.fail("never")
+
+    run(servers, work)

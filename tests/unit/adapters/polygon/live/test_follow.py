@@ -188,3 +188,17 @@ async def test_logs_of_another_block_are_refused_and_it_goes_on_where_it_was() -
     tree.logs_of = right  # type: ignore[method-assign]
     await go(follower, tree.head, given_out)
     assert [one.number for one in given_out] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("number", [0, 3, 10])
+async def test_a_head_that_stands_on_nothing_is_no_reorganisation(number: int) -> None:
+    """Whoever lies about a head must not end us: the oldest block that is remembered is still there."""
+    tree = Tree()
+    start = tree.head
+    follower = Follower(tree, [start], remembered=8)
+    given_out: list[Header] = []
+    await go(follower, tree.grow(12), given_out)
+    with pytest.raises(ChainError):
+        await go(follower, Header(number, b"lie" + bytes(29), b"parent" + bytes(26), 1), given_out)
+    await go(follower, tree.grow(1), given_out)
+    assert given_out == tree.ancestors(tree.head)[1:]
