@@ -12,10 +12,11 @@ from __future__ import annotations
 import asyncio
 import gzip
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import stamina
@@ -30,6 +31,8 @@ from mycelium.core.errors import ConfigError, Problem
 
 BLOCKS_AT_ONCE = 500
 """Between two notes of how far it is."""
+
+T = TypeVar("T")
 
 LOOK_SECONDS = 1.0
 """How often it is looked whether to stop, while nothing comes."""
@@ -176,7 +179,7 @@ async def capture(
                 continue
             end = min(target, place.next + BLOCKS_AT_ONCE - 1)
             try:
-                blocks = await _some(connection, place.next, end, stopping)
+                blocks = await again(partial(connection.chain.blocks_between, place.next, end), stopping)
             except ChainError:
                 if not stopping.is_set():
                     raise
@@ -193,7 +196,16 @@ async def capture(
     return Captured(place, len(pools), is_complete)
 
 
-async def _some(connection: Connection, first: int, last: int, stopping: asyncio.Event) -> Sequence[Any]:
+async def again(work: Callable[[], Awaitable[T]], stopping: asyncio.Event) -> T:
+    """Try until it works.
+
+    Args:
+        work: what to do.
+        stopping: when set, the next failure is the last.
+
+    Raises:
+        ChainError, EndpointError: it failed, and is to stop.
+    """
     async for attempt in stamina.retry_context(
         on=lambda error: isinstance(error, ChainError | EndpointError) and not stopping.is_set(),
         attempts=None,
@@ -202,5 +214,5 @@ async def _some(connection: Connection, first: int, last: int, stopping: asyncio
         wait_max=5.0,
     ):
         with attempt:
-            return await connection.chain.blocks_between(first, last)
+            return await work()
     raise AssertionError("retries without end ended")

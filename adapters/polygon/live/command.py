@@ -7,17 +7,13 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import stamina
 import structlog
 
 from adapters.polygon.capture import Header
-from adapters.polygon.live.answers import EndpointError
-from adapters.polygon.live.capturing import Captured, PartialCapture, Place, capture
+from adapters.polygon.live.capturing import Captured, PartialCapture, Place, again, capture
 from adapters.polygon.live.connection import Connection
 from adapters.polygon.live.facts import Unfit
-from adapters.polygon.live.follow import ChainError
 from adapters.polygon.live.settings import LiveSettings
 from adapters.polygon.pools import PoolBook
 from adapters.polygon.settings import PolygonSettings
@@ -81,9 +77,9 @@ async def run_capture(
         log.warning("left out", pool=str(pool), reason=str(unfit))
 
     async with Connection(settings, chain_id, book, (), refuse, SystemClock(), time.monotonic) as connection:
-        await _again(connection.check_chain, stopping)
+        await again(connection.check_chain, stopping)
         if place is None:
-            place = await _again(lambda: _begin(connection, partial, settings, chain_id, first, last, book), stopping)
+            place = await again(lambda: _begin(connection, partial, settings, chain_id, first, last, book), stopping)
         else:
             header = await asyncio.to_thread(partial.header)
             if header.chain_id != chain_id or first not in (None, place.first):
@@ -126,17 +122,3 @@ async def _begin(
         await connection.chain.learn_between(settings.discover_from, until, factories)
     header = Header(chain_id, f"adapters.polygon capture, from block {begin}", book.pools)
     return await asyncio.to_thread(partial.begin, header, begin)
-
-
-async def _again(work: Callable[[], Any], stopping: asyncio.Event) -> Any:
-    """Try until it works, or it is to stop."""
-    async for attempt in stamina.retry_context(
-        on=lambda error: isinstance(error, ChainError | EndpointError) and not stopping.is_set(),
-        attempts=None,
-        timeout=None,
-        wait_initial=0.1,
-        wait_max=5.0,
-    ):
-        with attempt:
-            return await work()
-    raise AssertionError("retries without end ended")
