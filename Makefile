@@ -64,6 +64,7 @@ types: .venv/.dev wheel ## mypy over everything, pyright over the public API of 
 spec: .venv/.dev ## Hold code, topologies and generated pages to system.yaml
 	$(BIN)/mycelium spec check
 	$(BIN)/mycelium spec diagram --check docs/reference/system.md
+	$(BIN)/mycelium spec asyncapi --check docs/reference/asyncapi.yaml
 
 .PHONY: bench
 bench: .venv/.dev ## Measure the hot paths, and a late reader that catches up

@@ -53,7 +53,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
             function.can_block_in("linecache.py", {"checkcache", "updatecache", "lazycache"})
             # A store binds and opens its journal before it serves, and a journal waits for its disk and nothing else.
             function.can_block_in("transport/binding.py", {"bind", "close"})
-            function.can_block_in("journal/lmdb_store.py", {"__init__", "close"})
+            function.can_block_in("journal/lmdb_store.py", {"__init__", "close", "statistics"})
             function.can_block_in("journal/outbox.py", {"__init__", "close"})
         left = runner.run(run())
     assert not left, f"tasks were left behind: {left}"

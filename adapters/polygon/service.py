@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adapters.polygon.live.source import LiveSource
+from adapters.polygon.live.source import LiveSource, LiveStatistics
 from adapters.polygon.recorded import RecordedSource
 from adapters.polygon.settings import PolygonSettings
 from contracts.market import BlockClosed, BlockRetracted, PoolMetadata, PoolSync, SwapEvent
@@ -31,6 +31,10 @@ class PolygonAdapter(Service[PolygonSettings]):
     def waits_for(self) -> str | None:
         """The newest block, if it follows a chain and is behind."""
         return self.source.waits_for
+
+    def statistics(self) -> LiveStatistics | None:
+        """What a source that follows a chain has done so far."""
+        return self.source.statistics() if isinstance(self.source, LiveSource) else None
 
     async def start(self) -> None:
         """Open the source.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from itertools import repeat
 from typing import Any
 
@@ -36,7 +37,7 @@ from mycelium.transport.guard import FOREIGN_NAME, Guard, name_of
 from mycelium.transport.keyring import fingerprint
 from mycelium.transport.limits import DEFAULT_LIMITS, Limits
 from mycelium.transport.sockets import ANONYMOUS, Port, Received
-from mycelium.transport.store import Store
+from mycelium.transport.store import Store, StoreStatistics
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger("broker")
 
@@ -64,6 +65,33 @@ of those who wait for the messages; its window holds 50 ms at full speed."""
 
 GO_BACK_NS = 100_000_000
 """The same question to a publisher is not asked again for so long: what it sends is under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerStatistics:
+    """A broker at one moment. Counts are since its start.
+
+    Args:
+        store: what it keeps and who is there.
+        accepted: messages kept.
+        passed_on: messages of delivery class live.
+        duplicates: messages that came again.
+        unconfirmed: frames that are kept and not confirmed yet.
+        publishing: connections at the port for publishers.
+        is_open: whether it is bound and serves.
+        is_full: whether its journal has no room, so that publishers wait.
+        has_failed: whether its journal cannot be written, so that it ends.
+    """
+
+    store: StoreStatistics
+    accepted: int
+    passed_on: int
+    duplicates: int
+    unconfirmed: int
+    publishing: int
+    is_open: bool
+    is_full: bool
+    has_failed: bool
 
 
 class Broker:
@@ -200,6 +228,20 @@ class Broker:
             self._port.bind_anew(keys)
             self._pair = security.pair
             log.info("the broker has another key", key=fingerprint(security.pair.public))
+
+    def statistics(self) -> BrokerStatistics:
+        """What it has and has done so far."""
+        return BrokerStatistics(
+            store=self.store.statistics(),
+            accepted=self.accepted,
+            passed_on=self.passed_on,
+            duplicates=self.duplicates,
+            unconfirmed=len(self._unsynced),
+            publishing=len(self._door),
+            is_open=self.is_open,
+            is_full=self.is_full,
+            has_failed=self._has_failed,
+        )
 
     async def aclose(self) -> None:
         """Stop serving. What has come is kept, and confirmed if that is still heard."""

@@ -21,6 +21,7 @@ from mycelium.cli.reload import Reloader
 from mycelium.cli.security import check_binding, deliveries, rules_watched, security_from, warn_if_open
 from mycelium.core.errors import ConfigError, Problem
 from mycelium.journal import Journal
+from mycelium.observe.broker_figures import tell_broker
 from mycelium.observe.logs import LogFormat, configure_logging, set_level
 from mycelium.spec.model import SystemSpec, load_spec
 from mycelium.topology.load import LoadedTopology, load_topology
@@ -112,7 +113,12 @@ async def _serve(
         set_level(values.logging.level)
 
     try:
-        async with serving(endpoint, partial(unready_of, made), SystemClock().time_ns):
+        async with serving(
+            endpoint,
+            partial(unready_of, made),
+            lambda figures: tell_broker(figures, made.statistics()),
+            SystemClock().time_ns,
+        ):
             made.open()
             kept = journal.statistics()
             log.info(

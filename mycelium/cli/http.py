@@ -9,8 +9,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mycelium import __version__
 from mycelium.broker.broker import Broker
 from mycelium.core.errors import ConfigError, Problem
+from mycelium.observe.figures import Figures
 from mycelium.observe.redaction import register_secret
 from mycelium.topology.hosts import is_loopback
 from mycelium.topology.load import LoadedTopology
@@ -85,13 +87,17 @@ def _token(path: Path) -> str:
 
 @asynccontextmanager
 async def serving(
-    endpoint: Endpoint | None, unready: Callable[[], Mapping[str, str]], time_ns: Callable[[], int]
+    endpoint: Endpoint | None,
+    unready: Callable[[], Mapping[str, str]],
+    tell: Callable[[Figures], None],
+    time_ns: Callable[[], int],
 ) -> AsyncIterator[None]:
     """Serve HTTP for as long as the block runs, or do nothing if there is no endpoint.
 
     Args:
         endpoint: where.
         unready: what of this process is not ready, each with its state; empty when all is.
+        tell: adds the figures of this process.
         time_ns: the time.
 
     Raises:
@@ -102,18 +108,28 @@ async def serving(
         return
     # Here, so that processes without it need no memory for it.
     from mycelium.observe.endpoints import PUBLIC, application
-    from mycelium.observe.http_guard import Guard
+    from mycelium.observe.http_guard import Guard, tell_refused
     from mycelium.observe.http_server import HttpServer
+    from mycelium.observe.loop_delay import LoopDelay
+    from mycelium.observe.metrics import Exposition
+
+    delay = LoopDelay()
+
+    def tell_all(figures: Figures) -> None:
+        tell(figures)
+        delay.tell(figures)
+        tell_refused(figures, guard.refused.counts)
 
     guard = Guard(
-        application(unready),
+        application(unready, Exposition(tell_all, __version__).answer),
         token=endpoint.token,
         public=PUBLIC,
         loopback=is_loopback(endpoint.host),
         time_ns=time_ns,
     )
     async with HttpServer(guard, endpoint.host, endpoint.port, time_ns=time_ns).serving():
-        yield
+        with delay.measured():
+            yield
 
 
 def unready_of(broker: Broker) -> Mapping[str, str]:

@@ -17,6 +17,7 @@ from mycelium.cli.keys import app as keys_app
 from mycelium.cli.ledger import ledger
 from mycelium.cli.run import run
 from mycelium.cli.spec import app as spec_app
+from mycelium.cli.tap import tap
 
 app: typer.Typer = typer.Typer(
     no_args_is_help=True,
@@ -28,6 +29,7 @@ app.command()(demo)
 app.command()(broker)
 app.command()(ledger)
 app.command()(check)
+app.command()(tap)
 app.command()(bench)
 app.add_typer(spec_app, name="spec")
 app.add_typer(journal_app, name="journal")

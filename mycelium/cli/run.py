@@ -27,6 +27,7 @@ from mycelium.cli.security import keys_watched, warn_if_open
 from mycelium.cli.system import System, load_system, placements
 from mycelium.core.errors import ConfigError, Problem
 from mycelium.observe.logs import LogFormat, configure_logging, set_level
+from mycelium.service.figures import tell_host
 from mycelium.service.host import Host, Outcome, Placement, summary_of
 from mycelium.spec.check import check_topology
 from mycelium.topology.model import Mode, Topology
@@ -185,7 +186,7 @@ async def _host(
     with _signals(host, interrupts):
         keys = keys_watched(system.topology, host.renew_keys)
         async with (
-            serving(endpoint, host.unready, clock.time_ns),
+            serving(endpoint, host.unready, lambda figures: tell_host(figures, host.statistics()), clock.time_ns),
             Reloader(system.topology, CHANGEABLE, take_up, keys).watching(),
         ):
             return await host.run()

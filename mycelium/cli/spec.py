@@ -13,6 +13,7 @@ from mycelium.cli.fabric import asked_stores
 from mycelium.cli.security import DEFAULT_OPERATOR, OperatorOption, operator_credentials
 from mycelium.cli.system import System, placements
 from mycelium.core.errors import ConfigError, Problem
+from mycelium.spec.asyncapi import asyncapi_text
 from mycelium.spec.check import check_spec, check_topology, topologies_beside
 from mycelium.spec.code import SystemCode, import_code
 from mycelium.spec.diagram import catalogue, mermaid
@@ -164,13 +165,42 @@ def diagram(
     if write is None and check is None:
         typer.echo(mermaid(system), nl=False)
         return
-    page = catalogue(system)
-    if check is not None and (not check.is_file() or check.read_text(encoding="utf-8") != page):
-        _show([Problem(str(check), "", f"is not what {spec} says; run 'mycelium spec diagram --write {check}'")])
+    _generate("diagram", spec, catalogue(system), write, check)
+
+
+@app.command()
+def asyncapi(
+    spec: SpecOption = DEFAULT_SPEC,
+    write: Annotated[Path | None, typer.Option(help="Write the document to this file.")] = None,
+    check: Annotated[Path | None, typer.Option(help="Fail if this document is not up to date.")] = None,
+) -> None:
+    """Print the system as an AsyncAPI 3.0 document, in YAML: channels, messages with their fields, who does what.
+
+    Exit codes: 0 done, 1 the document is not up to date, 2 a file is malformed, or a class is not there.
+
+    Examples:
+
+        mycelium spec asyncapi --write docs/reference/asyncapi.yaml
+    """
+    system = load_spec(spec)
+    code = import_code(system, spec)
+    if code.problems:
+        raise ConfigError(code.problems)
+    document = asyncapi_text(system, code)
+    if write is None and check is None:
+        typer.echo(document, nl=False)
+        return
+    _generate("asyncapi", spec, document, write, check)
+
+
+def _generate(command: str, spec: Path, text: str, write: Path | None, check: Path | None) -> None:
+    """Compare a generated file, and write it."""
+    if check is not None and (not check.is_file() or check.read_text(encoding="utf-8") != text):
+        _show([Problem(str(check), "", f"is not what {spec} says; run 'mycelium spec {command} --write {check}'")])
         raise typer.Exit(EXIT_DIFFERENT)
     if write is not None:
         try:
-            write.write_text(page, encoding="utf-8")
+            write.write_text(text, encoding="utf-8")
         except OSError as error:
             raise ConfigError([Problem(str(write), "", f"cannot be written: {error.strerror}")]) from None
 

@@ -177,6 +177,9 @@ def _sum(parts: Iterable[Mapping[str, int]]) -> Mapping[str, int]:
     return MappingProxyType(dict(sorted(totals.items())))
 
 
+_NONE: Mapping[str, int] = MappingProxyType({})
+
+
 @dataclass(slots=True)
 class Tally:
     """A counter by cause. Its total is kept by whoever counts the other side."""
@@ -189,4 +192,6 @@ class Tally:
 
     def frozen(self) -> Mapping[str, int]:
         """A copy that does not change."""
+        if not self.counts:
+            return _NONE  # so it is for nearly all of thousands of routes
         return MappingProxyType(dict(sorted(self.counts.items())))

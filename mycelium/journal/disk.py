@@ -233,6 +233,15 @@ def give_reserve(directory: Path) -> None:
         (directory / RESERVE).unlink()
 
 
+def free_bytes(path: str) -> int | None:
+    """What the disk below a path has left for who is not root; None if it does not say."""
+    try:
+        found = os.statvfs(path)
+    except OSError:
+        return None
+    return found.f_bavail * found.f_frsize
+
+
 def _boot() -> str:
     try:
         return _BOOT_ID.read_text(encoding="ascii").strip()

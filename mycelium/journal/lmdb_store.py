@@ -25,7 +25,7 @@ from mycelium.core.delivery.frames import StreamKey
 from mycelium.core.errors import ClosedError
 from mycelium.journal.accounts import LmdbAccounts
 from mycelium.journal.catalogue import StreamState, check_order
-from mycelium.journal.disk import DEFAULT_THOROUGH_BYTES
+from mycelium.journal.disk import DEFAULT_THOROUGH_BYTES, free_bytes
 from mycelium.journal.engine import Engine
 from mycelium.journal.errors import JournalDamagedError, JournalError
 from mycelium.journal.keeping import Retention, Trimmed
@@ -306,6 +306,7 @@ class LmdbJournal(LmdbAccounts):
             synced_position=self.synced_position,
             stored_bytes=self._engine.tables.stored_bytes,
             max_bytes=self._max_bytes,
+            free_bytes=free_bytes(self._path),
             appended=self._appended,
             refused_full=self._engine.refused_full,
             syncs=self._engine.syncs,

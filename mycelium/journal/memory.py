@@ -216,6 +216,7 @@ class MemoryJournal(MemoryAccounts):
             synced_position=self._last_position,
             stored_bytes=self._bytes,
             max_bytes=self._max_bytes,
+            free_bytes=None,
             appended=self._appended,
             refused_full=self._refused_full,
             syncs=0,

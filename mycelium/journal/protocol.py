@@ -103,6 +103,7 @@ class JournalStatistics:
         synced_position: up to where frames are as durable as the setting promises.
         stored_bytes: what the store takes on disk or in memory.
         max_bytes: what it may take.
+        free_bytes: what the disk below it has left, None in memory.
         appended: frames appended.
         refused_full: batches refused for want of room.
         syncs: explicit syncs to the disk.
@@ -118,6 +119,7 @@ class JournalStatistics:
     synced_position: int
     stored_bytes: int
     max_bytes: int
+    free_bytes: int | None
     appended: int
     refused_full: int
     syncs: int

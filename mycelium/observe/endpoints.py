@@ -12,15 +12,20 @@ from starlette.routing import Route
 
 LIVE = "/livez"
 READY = "/readyz"
+METRICS = "/metrics"
 PUBLIC = frozenset({LIVE, READY})
 """Paths that name no data: whoever starts and stops processes may ask for them without a token."""
 
 
-def application(unready: Callable[[], Mapping[str, str]]) -> Starlette:
+def application(
+    unready: Callable[[], Mapping[str, str]], metrics: Callable[[str], tuple[bytes, str]] | None = None
+) -> Starlette:
     """The application, to be put behind a guard.
 
     Args:
         unready: what of this process is not ready, each with its state; empty when all is.
+        metrics: the figures of this process in the form that an ``Accept`` header asks for, and the form's name;
+            None if it shows none.
     """
 
     async def live(_request: Request) -> Response:
@@ -31,8 +36,17 @@ def application(unready: Callable[[], Mapping[str, str]]) -> Starlette:
         waiting = unready()
         return JSONResponse({"ready": not waiting, "not_ready": dict(waiting)}, 503 if waiting else 200)
 
+    routes = [Route(LIVE, live), Route(READY, ready)]
+    if metrics is not None:
+
+        async def measured(request: Request) -> Response:
+            body, form = metrics(request.headers.get("accept", ""))
+            return Response(body, headers={"content-type": form})
+
+        routes.append(Route(METRICS, measured))
+
     made = Starlette(
-        routes=[Route(LIVE, live), Route(READY, ready)],
+        routes=routes,
         exception_handlers={HTTPException: _refused, Exception: _failed},
     )
     # It would answer /livez/ with an address that it takes from the request.

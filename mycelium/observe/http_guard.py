@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from http.cookies import CookieError, SimpleCookie
 from ipaddress import IPv6Address, ip_address
 from urllib.parse import parse_qs
@@ -26,6 +26,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mycelium.core.ledger import Tally
+from mycelium.observe.figures import Figures
 from mycelium.topology.hosts import is_loopback
 from mycelium.transport.complaints import Complaints
 
@@ -259,6 +260,13 @@ def _limited(receive: Receive) -> Receive:
         return message
 
     return receive_limited
+
+
+def tell_refused(figures: Figures, refused: Mapping[str, int]) -> None:
+    """Add what was refused to the figures of a process."""
+    family = figures.counter("mycelium_http_refused", "Requests over HTTP that were refused.", "cause")
+    for cause, number in refused.items():
+        family.add(number, cause)
 
 
 def _names_this_host(hosts: list[str]) -> bool:

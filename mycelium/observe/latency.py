@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Sequence
+
 _SUB_BITS = 5
 _SUB = 1 << _SUB_BITS
 
@@ -37,6 +40,28 @@ class LatencyHistogram:
             if seen >= wanted:
                 return min(_upper_bound(bucket), self.maximum)
         return self.maximum
+
+    def up_to(self, bounds: Sequence[int]) -> list[int]:
+        """How many of the counted durations are at most each of ``bounds``, which are ns and rise.
+
+        A bucket that a bound cuts in two counts as longer than it: nothing is shown as quicker than it was.
+        """
+        ending = [0] * (len(bounds) + 1)
+        for bucket, number in self._buckets.items():
+            ending[bisect_left(bounds, _upper_bound(bucket))] += number
+        counts, seen = [], 0
+        for number in ending[:-1]:
+            seen += number
+            counts.append(seen)
+        return counts
+
+    @property
+    def total(self) -> float:
+        """All counted durations together, ns, from the middles of the buckets: to within 1/64 (2 %)."""
+        return sum(
+            number * (_upper_bound(bucket - 1) + 1 + _upper_bound(bucket)) / 2
+            for bucket, number in self._buckets.items()
+        )
 
     def add(self, other: LatencyHistogram) -> None:
         """Count everything that ``other`` has counted."""

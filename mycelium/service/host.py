@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 
 from mycelium.bus.bus import Bus
+from mycelium.bus.subscriber import SubscriberStatistics
 from mycelium.core.clock import Clock
 from mycelium.core.errors import ConfigError, ServiceError
 from mycelium.core.ledger import Ledger
@@ -67,6 +68,27 @@ class Outcome:
     def failed(self) -> tuple[Health, ...]:
         """The services that failed."""
         return tuple(health for health in self.health if health.state is HealthState.FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class HostStatistics:
+    """A host at one moment.
+
+    Args:
+        ledger: its books.
+        health: every service.
+        parts: the services that it is to run, each with why it is not ready; None if it is.
+        queues: what waits for handlers, by the name of the mailbox.
+        waiting: from publish to a handler's start, ns, by the handler's name in the ledger.
+        services: what services say of themselves, by their name.
+    """
+
+    ledger: Ledger
+    health: tuple[Health, ...]
+    parts: Mapping[str, str | None]
+    queues: Mapping[str, SubscriberStatistics]
+    waiting: Mapping[str, LatencyHistogram]
+    services: Mapping[str, object]
 
 
 class Host:
@@ -130,6 +152,19 @@ class Host:
                 unready.setdefault(runner.service.name, f"waits for {waits_for}")
         return unready
 
+    def statistics(self) -> HostStatistics:
+        """What it has done so far, and its services."""
+        unready = self.unready()
+        own = {runner.service.name: runner.own_statistics() for runner in self._runners}
+        return HostStatistics(
+            ledger=self.ledger(),
+            health=self.health(),
+            parts={placed.service_type.name: unready.get(placed.service_type.name) for placed in self._placements},
+            queues={mailbox.name: mailbox.statistics() for runner in self._runners for mailbox in runner.mailboxes},
+            waiting={name: histogram for runner in self._runners for name, histogram in runner.waiting.items()},
+            services={name: figures for name, figures in own.items() if figures is not None},
+        )
+
     def ledger(self) -> Ledger:
         """The books now."""
         intakes = tuple(intake.entry() for runner in self._runners for intake in runner.service.intakes)
@@ -162,7 +197,8 @@ class Host:
                     await runner.close()
         waiting = LatencyHistogram()
         for runner in self._runners:
-            waiting.add(runner.waiting)
+            for histogram in runner.waiting.values():
+                waiting.add(histogram)
         return Outcome(self.ledger(), self.health(), waiting, (ended - began) / 1e9, drained)
 
     async def _wire(self) -> None:

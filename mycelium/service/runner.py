@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
@@ -30,6 +30,7 @@ from mycelium.transport.streams import Item
 class _Handler:
     declared: HandlerDeclaration
     call: Callable[[Any], Awaitable[None]]
+    waiting: LatencyHistogram = field(default_factory=LatencyHistogram)
 
 
 class ServiceRunner:
@@ -45,8 +46,6 @@ class ServiceRunner:
         self._reading = reading
         self.service = service
         self.state: HealthState = HealthState.CREATED
-        self.waiting: LatencyHistogram = LatencyHistogram()
-        """From publish to the handler's start, ns."""
         self._on_fatal = on_fatal
         self._log = structlog.get_logger("host").bind(service=service.name)
         self._mailboxes: list[Subscriber[Any]] = []
@@ -56,6 +55,27 @@ class ServiceRunner:
         self._retried = 0
         self._dead_letters = 0
         self._error: str | None = None
+        self._has_started = False
+
+    @property
+    def waiting(self) -> Mapping[str, LatencyHistogram]:
+        """From publish to the handler's start, ns, by the handler's name in the ledger."""
+        return {name: handler.waiting for name, handler in self._handlers.items()}
+
+    @property
+    def mailboxes(self) -> tuple[Subscriber[Any], ...]:
+        """What its handlers read from."""
+        return tuple(self._mailboxes)
+
+    def own_statistics(self) -> object | None:
+        """What the service says of itself: nothing before it has started, and nothing if it fails at it."""
+        if not self._has_started:
+            return None
+        try:
+            return self.service.statistics()
+        except Exception:  # noqa: BLE001 - it may raise anything, and the figures of others are wanted all the same
+            self._log.exception("a service cannot tell its figures")
+            return None
 
     def health(self) -> Health:
         """Where it is in its life."""
@@ -73,6 +93,7 @@ class ServiceRunner:
         except BaseException as error:
             self._failed(error)
             raise
+        self._has_started = True
 
     async def wire(self) -> None:
         """Attach every declared subscription. The service is ready afterwards."""
@@ -123,7 +144,6 @@ class ServiceRunner:
             await self.service.stop()
         except Exception as error:  # noqa: BLE001 - the others still have to be stopped
             self._failed(error)
-            # An error of ours says in its sentence what is wrong.
             self._log.error("service failed to stop", error=str(error), exc_info=not isinstance(error, MyceliumError))
             self._on_fatal()
         await self.close()
@@ -166,7 +186,7 @@ class ServiceRunner:
             failure = error
         if failure is not None:
             await self._recover(handler, item, failure)
-        self.waiting.record(started - item.published)
+        handler.waiting.record(started - item.published)
         self._handled += 1
 
     def _overflowed(self, mailbox: Subscriber[Any], error: QueueFullError) -> None:

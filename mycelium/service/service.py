@@ -128,6 +128,15 @@ class Service(Generic[S]):
         """
         return None
 
+    def statistics(self) -> object | None:
+        """Figures of its own, which ``/metrics`` shows: a frozen dataclass, or None if it has none.
+
+        A field of it is shown if it is a number, a mapping from names to numbers, or a tuple of pairs or of
+        dataclasses with a ``name``; see docs/how-to/metrics.md. Asked whenever somebody wants to know, once the
+        service has started; what it costs is paid then.
+        """
+        return None
+
     # --- to use ------------------------------------------------------------------------------
 
     @property

@@ -7,7 +7,7 @@ it again from what its clients repeat.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from mycelium.core.delivery.control import (
@@ -43,7 +43,7 @@ from mycelium.core.delivery.sharing import Progress, Released
 from mycelium.core.envelope import source_id
 from mycelium.core.errors import AccessError, WireError
 from mycelium.core.ledger import Tally
-from mycelium.journal import Journal
+from mycelium.journal import Extent, Journal
 from mycelium.transport.groups import Groups
 from mycelium.transport.guard import FOREIGN_NAME, name_of, own_name
 from mycelium.transport.holdings import Holdings
@@ -381,6 +381,32 @@ class Clerk:
         refused = dict(self.refused.counts)
         return Books(self._instance, offset, streams, len(extents), refused, names, self.offences())
 
+    @property
+    def clients(self) -> int:
+        """How many are there."""
+        return len(self._clients)
+
+    def lags(self) -> dict[str, int]:
+        """How many messages each durable reader or group is behind.
+
+        One that is away is behind on the streams that it had, and on those that their publishers have begun since on
+        the same topics. What is no longer kept does not count: nobody can catch up with it.
+        """
+        here: dict[str, Mapping[StreamKey, Account]] = {
+            reader.name: reader.accounts
+            for client in self._clients.values()
+            for reader in client.readers.values()
+            if reader.durable
+        }
+        here |= self.groups.accounts()
+        extents = self._journal.streams()
+        lags = {}
+        for name in self._journal.readers():
+            accounts = here.get(name)
+            cursors = self.holdings.cursors(name) if accounts is None else _cursors(accounts)
+            lags[name] = _lag(extents, cursors)
+        return lags
+
     def who(self, offset: int) -> Who:
         """A page of those who are there, from the client at ``offset`` on."""
         clients = list(self._clients.values())
@@ -395,3 +421,23 @@ class Clerk:
             if room <= 0:
                 break
         return Who(offset, tuple(page), len(clients), is_guarded=any(client.user for client in clients))
+
+
+def _cursors(accounts: Mapping[StreamKey, Account]) -> dict[StreamKey, int]:
+    return {stream: account.cursor for stream, account in accounts.items()}
+
+
+def _lag(extents: Iterable[Extent], cursors: Mapping[StreamKey, int]) -> int:
+    newest: dict[tuple[int, str], int] = {}
+    for stream in cursors:
+        place = (stream.source, stream.topic)
+        newest[place] = max(newest.get(place, 0), stream.epoch)
+    lag = 0
+    for extent in extents:
+        stream = extent.stream
+        cursor = cursors.get(stream)
+        if cursor is not None:
+            lag += max(0, extent.last - max(cursor, extent.first - 1))
+        elif stream.epoch > newest.get((stream.source, stream.topic), stream.epoch):
+            lag += extent.last - extent.first + 1
+    return lag

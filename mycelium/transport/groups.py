@@ -7,7 +7,7 @@ under the group's name, so that the group can stop as a whole and come back.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from mycelium.core.delivery.control import FromStore, Join, Mark, Marks, Reported
 from mycelium.core.delivery.frames import Account, StreamKey
@@ -158,6 +158,10 @@ class Groups:
             # Says nothing. That it cannot be said is how a member shows whose process has ended.
             self._asked_ns = now
             self._due += [(member, Marks(member.reader, 0, ())) for member in self._names]
+
+    def accounts(self) -> dict[str, Mapping[StreamKey, Account]]:
+        """The accounts of the groups that are there, by their name."""
+        return {name: state.accounts for name, state in self._groups.items()}
 
     def all_done(self) -> bool:
         """Whether every group is done with everything that its members want."""

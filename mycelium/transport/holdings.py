@@ -32,6 +32,8 @@ class Holdings:
         self._journal = journal
         self._refused = refused
         self._types: dict[StreamKey, int] = {}
+        # Of readers that are away, as they were asked for last: there may be thousands of streams.
+        self._cursors: dict[str, dict[StreamKey, int]] = {}
 
     # --- types -------------------------------------------------------------------------------
 
@@ -164,12 +166,21 @@ class Holdings:
         """The accounts of a durable reader."""
         return {stream: _account.decode(data) for stream, data in self._journal.load_accounts(name).items()}
 
+    def cursors(self, name: str) -> dict[StreamKey, int]:
+        """How far a durable reader is with each stream, from memory until it is stored anew."""
+        known = self._cursors.get(name)
+        if known is None:
+            known = {stream: account.cursor for stream, account in self.accounts(name).items()}
+            self._cursors[name] = known
+        return known
+
     def store(self, name: str, rows: dict[StreamKey, Account]) -> bool:
         """Store accounts of a durable reader; False if there is no room. What is not kept needs none.
 
         Raises:
             WireError: the name or an account is longer than the journal takes.
         """
+        self._cursors.pop(name, None)
         known = {stream: account for stream, account in rows.items() if self._journal.extent(stream) is not None}
         try:
             self._journal.store_accounts(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -31,7 +32,7 @@ from mycelium.core.delivery.control import (
 )
 from mycelium.core.delivery.frames import Frame, StreamKey
 from mycelium.core.errors import AccessError, PathError, WireError
-from mycelium.journal import Entry, Journal, JournalDamagedError, JournalFullError
+from mycelium.journal import Entry, Journal, JournalDamagedError, JournalFullError, JournalStatistics
 from mycelium.transport.addresses import StoreAddress
 from mycelium.transport.audience import Audience
 from mycelium.transport.binding import Hold, bind
@@ -74,6 +75,35 @@ see ADR 0013."""
 
 TRIM_FRAMES = 500
 """Removed in one go: some 4 ms in which nothing else is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStatistics:
+    """A store at one moment. Counts are since it was opened.
+
+    Args:
+        journal: what it keeps frames in.
+        kept_messages: messages kept.
+        clients: processes that are there.
+        connections: of each port that others in the network reach, by its name.
+        subscriptions: prefixes that are subscribed to, by all readers together.
+        repairs: requests for frames from the journal that were answered.
+        repairs_waiting: those that wait.
+        expired: messages that retention has removed, by cause.
+        refused: messages and frames refused, by cause.
+        lags: how many messages each durable reader or group is behind.
+    """
+
+    journal: JournalStatistics
+    kept_messages: int
+    clients: int
+    connections: Mapping[str, int]
+    subscriptions: int
+    repairs: int
+    repairs_waiting: int
+    expired: Mapping[str, int]
+    refused: Mapping[str, int]
+    lags: Mapping[str, int]
 
 
 class Store:
@@ -147,6 +177,7 @@ class Store:
         )
         self._loop = asyncio.get_running_loop()
         self._doors: list[Door] = []
+        self._repairs = 0
         # Whose turn it is, and what each client has asked for last of each reader and stream: one that waits long asks
         # again, and is answered once.
         self._fetches: deque[tuple[bytes, _Wanted]] = deque()
@@ -217,6 +248,21 @@ class Store:
     def subscriptions(self) -> int:
         """Prefixes that are subscribed to, by all readers together."""
         return self._audience.total
+
+    def statistics(self) -> StoreStatistics:
+        """What it has and has done so far."""
+        return StoreStatistics(
+            journal=self.journal.statistics(),
+            kept_messages=sum(extent.last - extent.first + 1 for extent in self.journal.streams()),
+            clients=self.clerk.clients,
+            connections={name: len(door) for name, door in zip(("frames", "control"), self._doors, strict=False)},
+            subscriptions=self.subscriptions,
+            repairs=self._repairs,
+            repairs_waiting=len(self._fetches),
+            expired=dict(self.expired),
+            refused=self.clerk.refused.frozen(),
+            lags=self.clerk.lags(),
+        )
 
     async def aclose(self, *, linger_ms: int = 0) -> None:
         """Stop answering; for ``linger_ms`` libzmq goes on sending what it has."""
@@ -348,6 +394,7 @@ class Store:
         user, said = self._fetches_of[peer].pop(wanted)
         if not self._fetches_of[peer]:
             del self._fetches_of[peer]
+        self._repairs += 1
         try:
             for to, answer in self.clerk.answer(peer, said, user):
                 self.say(to, answer)

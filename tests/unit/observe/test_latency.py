@@ -42,3 +42,24 @@ def test_nothing_recorded_is_zero_and_a_clock_set_back_counts_as_zero() -> None:
     assert histogram.quantile(0.5) == 0
     histogram.record(-5)
     assert (histogram.count, histogram.quantile(1)) == (1, 0)
+
+
+@given(durations, st.lists(st.integers(0, 2**46), min_size=1, max_size=10, unique=True).map(sorted))
+def test_what_is_up_to_a_bound_is_never_shown_as_quicker(values: list[int], bounds: list[int]) -> None:
+    histogram = LatencyHistogram()
+    for value in values:
+        histogram.record(value)
+    found = histogram.up_to(bounds)
+    assert found == sorted(found)
+    for bound, count in zip(bounds, found, strict=True):
+        at_most = sum(value <= bound for value in values)
+        surely = sum(value * (1 + 1 / 32) <= bound for value in values)
+        assert surely <= count <= at_most
+
+
+@given(durations)
+def test_the_total_is_close_to_the_sum(values: list[int]) -> None:
+    histogram = LatencyHistogram()
+    for value in values:
+        histogram.record(value)
+    assert math.isclose(histogram.total, sum(values), rel_tol=1 / 64)

@@ -348,3 +348,42 @@ def test_accounts_of_streams_that_are_not_there_are_not_held() -> None:
     rows = (Row(KEY, Account(0, 2, 2, {})), Row(other, Account(0, 1, 1, {})))
     assert desk.ask(Report(1, "reader", 5, durable=False, rows=rows)) == Reported(1, 5)
     assert desk.clerk._clients[ONE].readers[1].accounts == {KEY: Account(0, 2, 2, {})}
+
+
+def test_a_durable_reader_is_behind_what_is_kept_and_not_what_is_gone() -> None:
+    desk = Desk(MemoryJournal(retention=Retention(max_age_ns=100)))
+    desk.keep(1, 2, 3, 4)
+    desk.ask(join())
+    assert desk.clerk.lags() == {"reader": 4}
+    desk.ask(report(3))
+    assert desk.clerk.lags() == {"reader": 1}
+    desk.keep(5, 6)
+    assert desk.clerk.lags() == {"reader": 3}
+    desk.clerk.gone(ONE)
+    assert desk.clerk.lags() == {"reader": 3}
+    # It comes, gets on and goes between two questions.
+    desk.ask(join())
+    desk.ask(report(4))
+    desk.clerk.gone(ONE)
+    assert desk.clerk.lags() == {"reader": 2}
+    desk.journal.trim(10**12, limit=5)
+    assert desk.clerk.lags() == {"reader": 1}
+
+
+def test_who_is_away_is_behind_on_what_the_same_publisher_has_begun_since() -> None:
+    desk = Desk()
+    desk.keep(1, 2)
+    desk.ask(join())
+    desk.ask(report(2))
+    desk.clerk.gone(ONE)
+    assert desk.clerk.lags() == {"reader": 0}
+    desk.keep(1, 2, 3, of=stream(epoch=2))
+    desk.keep(1, of=stream("other.a"))
+    assert desk.clerk.lags() == {"reader": 3}
+
+
+def test_who_is_not_durable_has_no_lag() -> None:
+    desk = Desk()
+    desk.keep(1)
+    desk.ask(join(durable=False))
+    assert desk.clerk.lags() == {}
