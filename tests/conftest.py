@@ -11,6 +11,7 @@ if os.environ.get("MYCELIUM_CODEC") == "python":
 
 import asyncio
 import inspect
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,10 @@ from tests.systems import SmallSystem
 
 REPOSITORY = Path(__file__).parents[1]
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
+
+# A job in the background of a shell ignores Ctrl-C, and so would every process that a test starts and sends it to.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Deadlines measure the machine, and CI's is shared; a search that fails prints how to repeat it.
 settings.register_profile("project", deadline=None, print_blob=True)
