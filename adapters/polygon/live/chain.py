@@ -213,16 +213,32 @@ class LiveChain:
                 raise _chain_error(what, error) from None
             self._range.answered()
             if len(self._endpoints.endpoints) > 1:
-                # What is missing in a range is seen nowhere else: two must agree.
-                try:
-                    _, again = await self._endpoints.ask_named("eth_getLogs", [query], read, without=[name])
-                except EndpointError as error:
-                    if not found and not self._has_said_it_often(what.encode(), name):
-                        raise _chain_error(what, error) from None
-                else:
-                    if [*map(_place, again)] != [*map(_place, found)]:
-                        raise ChainError(f"{what}: two endpoints do not agree", is_passing=True)
+                await self._agreed(what, query, read, name, found)
             return end, found
+
+    async def _agreed(
+        self, what: str, query: dict[str, Any], read: Callable[[msgspec.Raw], list[Log]], name: str, found: list[Log]
+    ) -> None:
+        """What is missing in a range is seen nowhere else: another endpoint must say the same.
+
+        Raises:
+            ChainError: none does.
+        """
+        others: list[str] = []
+        while True:
+            try:
+                other, again = await self._endpoints.ask_named("eth_getLogs", [query], read, without=[name, *others])
+            except EndpointError as error:
+                if others:
+                    # It is alone with it: asked for it again, another one is the first.
+                    self._endpoints.failed(name, EndpointError("disagrees", what))
+                    raise ChainError(f"{what}: endpoints do not agree", is_passing=True) from None
+                if not found and not self._has_said_it_often(what.encode(), name):
+                    raise _chain_error(what, error) from None
+                return
+            if [*map(_place, again)] == [*map(_place, found)]:
+                return
+            others.append(other)
 
     def _has_said_it_often(self, what: bytes, name: str) -> bool:
         """Count that an endpoint says that there is nothing; whether others do, or it has said so often enough."""
