@@ -146,9 +146,15 @@ class LiveChain:
             receipts = decoded(raw)
             if receipts is None:
                 raise EndpointError("unknown_block", "it does not have the block's receipts")
-            if not isinstance(receipts, list) or not all(isinstance(one, dict) for one in receipts):
+            if not isinstance(receipts, list):
                 raise EndpointError("malformed", f"expected a list of receipts, found {type(receipts).__name__}")
-            logs = _parsed([log for one in receipts for log in one.get("logs") or ()], header.timestamp)
+            found: list[Any] = []
+            for one in receipts:
+                part = one.get("logs") if isinstance(one, dict) else None
+                if not isinstance(part, list):
+                    raise EndpointError("malformed", f"block {header.number} came with a receipt without logs")
+                found += part
+            logs = _parsed(found, header.timestamp)
             if bloom_of(logs) != header.bloom:
                 raise EndpointError(
                     "malformed", f"the receipts of block {header.number} do not fit its header's filter"

@@ -133,6 +133,8 @@ def test_the_filter_of_logs_is_the_one_that_says_maybe_of_them() -> None:
         7,
         [7],
         [{"logs": [7]}],
+        [{"logs": 7}],
+        [{}],
     ],
 )
 def test_what_the_whole_block_has_decides_if_it_leads_to_its_filter(wrong: Any) -> None:
