@@ -37,6 +37,8 @@ def test_what_happens_is_published(world: World, started: Processes, endpoints: 
             rng = random.Random(1)
             await read.reaches(begun + 10)
             await asyncio.to_thread(world.reorganise, rng, 3)
+            # The block of that height may be of the branch before: the reorganisation may not have been heard of yet.
+            await read.until(lambda: bool(read.heard[BlockRetracted]))
             await read.reaches(world.head().number)
             assert read.holding(SwapEvent) == world.swaps(begun + 1)
             read.assert_in_order()
