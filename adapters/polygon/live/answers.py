@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from adapters.polygon.live.headers import Header, parse_header
+from adapters.polygon.logs import MalformedLog
 from mycelium.core.errors import MyceliumError
 
 _RATE_CODES = {-32005, -32016, -32029}
@@ -46,7 +48,9 @@ class EndpointError(MyceliumError):
         return self.cause not in ("unknown_block", "refused", "too_large")
 
 
-class _Fault(msgspec.Struct):
+class Fault(msgspec.Struct):
+    """An error object."""
+
     code: int = 0
     message: str = ""
 
@@ -54,7 +58,7 @@ class _Fault(msgspec.Struct):
 class _Response(msgspec.Struct):
     id: int | str | None = None
     result: msgspec.Raw = msgspec.Raw(b"")
-    error: _Fault | None = None
+    error: Fault | None = None
 
 
 _decoder = msgspec.json.Decoder(_Response)
@@ -122,6 +126,18 @@ def decoded(raw: msgspec.Raw) -> Any:
         return msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise EndpointError("malformed", str(error)) from None
+
+
+def header_in(block: Any) -> Header:
+    """The header in a block object that an endpoint has answered, or told of.
+
+    Raises:
+        EndpointError: it is none.
+    """
+    try:
+        return parse_header(block)
+    except MalformedLog as error:
+        raise EndpointError("malformed", error.reason) from None
 
 
 def _cut(body: bytes) -> str:

@@ -11,10 +11,10 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from adapters.polygon.live.answers import EndpointError, decoded
+from adapters.polygon.live.answers import EndpointError, decoded, header_in
 from adapters.polygon.live.endpoints import Endpoints, patience
 from adapters.polygon.live.follow import ChainError
-from adapters.polygon.live.headers import Header, bloom_of, chance_of, parse_header
+from adapters.polygon.live.headers import Header, bloom_of, chance_of
 from adapters.polygon.live.ranges import Range
 from adapters.polygon.logs import Log, MalformedLog, parse_log
 from contracts.values import Address
@@ -298,10 +298,7 @@ def _header(raw: msgspec.Raw) -> Header:
     block = decoded(raw)
     if block is None:
         raise EndpointError("unknown_block", "it does not have the block")
-    try:
-        return parse_header(block)
-    except MalformedLog as error:
-        raise EndpointError("malformed", error.reason) from None
+    return header_in(block)
 
 
 def _logs(raw: msgspec.Raw, timestamp: int) -> list[Log]:

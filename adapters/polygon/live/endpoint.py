@@ -12,9 +12,8 @@ import aiohttp
 import msgspec
 from circuitbreaker import CircuitBreaker
 
-from adapters.polygon.live.answers import EndpointError, decoded, fault, http_fault, result_of
-from adapters.polygon.live.headers import Header, parse_header
-from adapters.polygon.logs import MalformedLog
+from adapters.polygon.live.answers import EndpointError, Fault, decoded, fault, header_in, http_fault, result_of
+from adapters.polygon.live.headers import Header
 
 MAX_ANSWER = 64 << 20
 """Bytes of one answer. Chosen by us: some 100,000 logs, ten times what endpoints give out at once."""
@@ -114,7 +113,7 @@ class Endpoint:
                     if not isinstance(subscription, str):
                         raise EndpointError("malformed", f"a subscription is a string, found {subscription!r:.80}")
                     while True:
-                        yield _header(await self._receive(connection, stale_seconds))
+                        yield header_in(await self._receive(connection, stale_seconds))
                 finally:
                     await connection.close()
             except TimeoutError:
@@ -142,11 +141,6 @@ class Endpoint:
         return decoded(said.params.result if said.params is not None else said.result)
 
 
-class _Fault(msgspec.Struct):
-    code: int = 0
-    message: str = ""
-
-
 class _Params(msgspec.Struct):
     result: msgspec.Raw = msgspec.Raw(b"null")
 
@@ -154,20 +148,13 @@ class _Params(msgspec.Struct):
 class _Said(msgspec.Struct):
     result: msgspec.Raw = msgspec.Raw(b"null")
     params: _Params | None = None
-    error: _Fault | None = None
+    error: Fault | None = None
 
 
 _SUBSCRIBE = b'{"jsonrpc":"2.0","id":1,"method":"eth_subscribe","params":["newHeads"]}'
 
 
 _BEHIND_HOST = re.compile(r"(\w+://[^/\s'\"]+)/[^\s'\"]+")
-
-
-def _header(said: Any) -> Header:
-    try:
-        return parse_header(said)
-    except MalformedLog as error:
-        raise EndpointError("malformed", error.reason) from None
 
 
 def _told(error: Exception) -> str:

@@ -143,11 +143,6 @@ class Follower:
         """The newest block that has been given out and not taken back."""
         return self._done[-1]
 
-    @property
-    def done(self) -> tuple[Header, ...]:
-        """The blocks that can be taken back, and the one on which they stand, oldest first."""
-        return tuple(self._done)
-
     async def to(self, head: Header) -> AsyncIterator[Step]:
         """The steps from where it is to a head.
 

@@ -15,11 +15,10 @@ from dataclasses import dataclass
 import stamina
 import structlog
 
-from adapters.polygon.live.answers import EndpointError, decoded
+from adapters.polygon.live.answers import EndpointError, decoded, header_in
 from adapters.polygon.live.endpoint import Endpoint
 from adapters.polygon.live.endpoints import Endpoints
-from adapters.polygon.live.headers import Header, parse_header
-from adapters.polygon.logs import MalformedLog
+from adapters.polygon.live.headers import Header
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger("polygon_adapter")
 
@@ -142,7 +141,7 @@ class Heads:
         if not endpoint.is_open:
             raise EndpointError("unreachable", "is left alone for a while")
         try:
-            self._tell(endpoint.name, _latest(decoded(await endpoint.ask("eth_getBlockByNumber", ["latest", False]))))
+            self._tell(endpoint.name, header_in(decoded(await endpoint.ask("eth_getBlockByNumber", ["latest", False]))))
             if not endpoint.has_websocket:
                 await asyncio.sleep(self._poll_seconds)
                 return
@@ -154,10 +153,3 @@ class Heads:
             self._endpoints.failed(endpoint.name, error)
             if not heard:
                 raise
-
-
-def _latest(block: object) -> Header:
-    try:
-        return parse_header(block)
-    except MalformedLog as error:
-        raise EndpointError("malformed", error.reason) from None
