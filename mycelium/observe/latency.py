@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Self
 
 _SUB_BITS = 5
 _SUB = 1 << _SUB_BITS
@@ -21,6 +22,30 @@ class LatencyHistogram:
         self._buckets: dict[int, int] = {}
         self.count: int = 0
         self.maximum: int = 0
+
+    @classmethod
+    def of(cls, buckets: Mapping[int, int], maximum: int) -> Self:
+        """A histogram that has these :attr:`buckets` and this longest duration, ns."""
+        made = cls()
+        made._buckets = dict(buckets)
+        made.count = sum(buckets.values())
+        made.maximum = maximum
+        return made
+
+    @property
+    def buckets(self) -> Mapping[int, int]:
+        """How many durations are in each bucket that is not empty, by its number."""
+        return self._buckets
+
+    def since(self, earlier: LatencyHistogram) -> LatencyHistogram:
+        """What was counted after ``earlier``, which is the same histogram at an earlier time.
+
+        The longest duration of it is known as exactly as its bucket.
+        """
+        grown = {bucket: number - earlier._buckets.get(bucket, 0) for bucket, number in self._buckets.items()}
+        buckets = {bucket: number for bucket, number in grown.items() if number > 0}
+        longest = min(_upper_bound(max(buckets)), self.maximum) if buckets else 0
+        return LatencyHistogram.of(buckets, longest)
 
     def record(self, nanoseconds: int) -> None:
         """Count one duration. A negative one, from a clock that was set back, counts as 0."""
