@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter
+from contextlib import ExitStack
 from itertools import islice
 
 from adapters.polygon.capture import CaptureReader, Reading
@@ -52,9 +53,14 @@ class RecordedSource:
         self._book = PoolBook(self._reader.header.pools, self._reader.header.missing_tokens)
         self._block, self._timestamp = -1, 0
         self._published: Counter[type[Message]] = Counter()
+        self._scope = ExitStack()
 
     async def run(self) -> None:
         """Publish what the source holds."""
+        with self._scope:
+            await self._publish_all()
+
+    async def _publish_all(self) -> None:
         for pool in self._book.pools:
             await self._service.publish(pool)
         # From the first log of a higher block on, the book takes none of a lower one any more.
@@ -64,6 +70,8 @@ class RecordedSource:
                     await self._close_block()
                     await self._service.breathe()
                     self._block, self._timestamp = reading.log.block, reading.log.timestamp
+                    attributes = {"chain.id": self._settings.chain_id, "block.number": self._block}
+                    self._scope.enter_context(self._service.traced("block", **attributes))
                 await self._handle(reading)
             self._service.progress(self._reader.consumed, self._reader.size, "bytes")
         await self._close_block()
@@ -99,6 +107,7 @@ class RecordedSource:
         chain, pools = self._settings.chain_id, len(self._book.pools)
         self._published.clear()
         await self._service.publish(BlockClosed(chain, self._block, self._timestamp, swaps, syncs, pools))
+        self._scope.close()
 
     def _next_chunk(self) -> list[Reading]:
         with self._reading:

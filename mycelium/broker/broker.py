@@ -29,6 +29,7 @@ from mycelium.core.errors import PathError, UsageError, WireError
 from mycelium.core.ledger import Tally
 from mycelium.core.message import FIRST_RESERVED_TYPE_ID
 from mycelium.core.policy import Delivery
+from mycelium.core.trace import TracingOfBroker, is_marked
 from mycelium.journal import Journal, JournalError, JournalFullError
 from mycelium.transport.addresses import StoreAddress
 from mycelium.transport.binding import bind
@@ -105,6 +106,7 @@ class Broker:
         names: service instances that are known to publish.
         security: keys and rules; None where everybody in reach may come in and do everything.
         limits: what one peer may ask for.
+        traced: takes the traced frames that were kept and passed on; None if nothing is traced.
 
     Raises:
         PathError: the address has no endpoint for publishers.
@@ -120,7 +122,11 @@ class Broker:
         names: Collection[str] = (),
         security: Security | None = None,
         limits: Limits = DEFAULT_LIMITS,
+        traced: TracingOfBroker | None = None,
     ) -> None:
+        self._traced = traced
+        # Of this burst.
+        self._traced_frames: list[Envelope] = []
         if address.publish is None:
             raise PathError(address.name, "a broker needs an endpoint for publishers")
         self._endpoint = address.publish
@@ -271,6 +277,7 @@ class Broker:
             return
         frames: list[Frame] = []
         type_ids: list[int] = []
+        began = self._time_ns() if self._traced is not None else 0
         for data, user in burst:
             try:
                 envelope = decode_frame(data)
@@ -282,6 +289,9 @@ class Broker:
             if self._may_come(envelope, user) and not self._pass_on(envelope, data):
                 self._admit(envelope, data, user, frames, type_ids)
         self._keep(frames, type_ids)
+        if self._traced is not None and self._traced_frames:
+            self._traced(self._traced_frames, began, self._time_ns())
+            self._traced_frames = []
 
     def _may_come(self, envelope: Envelope, user: str) -> bool:
         if self._guard is not None:
@@ -310,7 +320,12 @@ class Broker:
             return False
         self.store.pass_on(data)
         self.passed_on += envelope.count
+        self._note_traced(envelope)
         return True
+
+    def _note_traced(self, envelope: Envelope) -> None:
+        if self._traced is not None and is_marked(envelope):
+            self._traced_frames.append(envelope)
 
     def _admit(self, envelope: Envelope, data: bytes, user: str, frames: list[Frame], type_ids: list[int]) -> None:
         stream = StreamKey(envelope.source, envelope.epoch, envelope.topic)
@@ -322,6 +337,7 @@ class Broker:
                 self._admission.accepted(frame)
                 frames.append(frame)
                 type_ids.append(envelope.type_id)
+                self._note_traced(envelope)
             case Entrance.DUPLICATE:
                 self.duplicates += frame.count
                 # Confirmed once more, with what else waits to be durable; not with what this burst has brought, which

@@ -19,10 +19,13 @@ from mycelium.cli.fabric import broker_address, broker_journal, retention_of
 from mycelium.cli.http import Endpoint, endpoint_of, serving, unready_of
 from mycelium.cli.reload import Reloader
 from mycelium.cli.security import check_binding, deliveries, rules_watched, security_from, warn_if_open
+from mycelium.cli.tracing import tracing
 from mycelium.core.errors import ConfigError, Problem
 from mycelium.journal import Journal
 from mycelium.observe.broker_figures import tell_broker
+from mycelium.observe.figures import Figures
 from mycelium.observe.logs import LogFormat, configure_logging, set_level
+from mycelium.observe.tracing import Tracer
 from mycelium.spec.model import SystemSpec, load_spec
 from mycelium.topology.load import LoadedTopology, load_topology
 from mycelium.topology.model import BROKER, Topology
@@ -79,7 +82,9 @@ def broker(
     endpoint = endpoint_of(topology, BROKER)
     journal = broker_journal(topology, settings)
     try:
-        asyncio.run(_serve(topology, settings, spec, security, journal, broker_address(settings, bind), endpoint))
+        with tracing(topology, spec.system, BROKER, SystemClock()) as tracer:
+            address = broker_address(settings, bind)
+            asyncio.run(_serve(topology, settings, spec, security, journal, address, endpoint, tracer))
     finally:
         journal.close()
 
@@ -92,6 +97,7 @@ async def _serve(
     journal: Journal,
     address: StoreAddress,
     endpoint: Endpoint | None,
+    tracer: Tracer | None,
 ) -> None:
     made = Broker(
         address,
@@ -101,11 +107,17 @@ async def _serve(
         names=tuple(spec.services),
         security=security,
         limits=Limits(**settings.limits.model_dump()),
+        traced=tracer.kept if tracer is not None else None,
     )
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
+
+    def tell(figures: Figures) -> None:
+        tell_broker(figures, made.statistics())
+        if tracer is not None:
+            tracer.tell(figures)
 
     def take_up(values: Topology) -> None:
         if values.broker is not None:
@@ -116,7 +128,7 @@ async def _serve(
         async with serving(
             endpoint,
             partial(unready_of, made),
-            lambda figures: tell_broker(figures, made.statistics()),
+            tell,
             SystemClock().time_ns,
         ):
             made.open()

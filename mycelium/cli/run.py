@@ -25,8 +25,11 @@ from mycelium.cli.reload import Reloader
 from mycelium.cli.report import prepare_summary, print_summary, write_summary
 from mycelium.cli.security import keys_watched, warn_if_open
 from mycelium.cli.system import System, load_system, placements
+from mycelium.cli.tracing import tracing
 from mycelium.core.errors import ConfigError, Problem
+from mycelium.observe.figures import Figures
 from mycelium.observe.logs import LogFormat, configure_logging, set_level
+from mycelium.observe.tracing import Tracer
 from mycelium.service.figures import tell_host
 from mycelium.service.host import Host, Outcome, Placement, summary_of
 from mycelium.spec.check import check_topology
@@ -91,7 +94,8 @@ def run(
         raise typer.BadParameter(
             f"{level!r} is no level; choose debug, info, warning or error", param_hint="--log-level"
         )
-    endpoint = endpoint_of(system.topology, _process_of(system, names))
+    process = _process_of(system, names)
+    endpoint = endpoint_of(system.topology, process)
     if summary is not None:
         prepare_summary(summary)
     terminal = Console(stderr=True, soft_wrap=True)
@@ -104,7 +108,8 @@ def run(
         warn_if_open(system.topology)
         interrupts: list[signal.Signals] = []
         try:
-            outcome = asyncio.run(_host(system, hosted, clock, view, interrupts, endpoint))
+            with tracing(system.topology, system.spec.system, process or "monolith", clock) as tracer:
+                outcome = asyncio.run(_host(system, hosted, clock, view, interrupts, endpoint, tracer))
         except asyncio.CancelledError:
             log.warning("ended at once; what was not handled is lost")
             raise typer.Exit(EXIT_INTERRUPTED) from None
@@ -167,6 +172,7 @@ async def _host(
     view: ProgressView,
     interrupts: list[signal.Signals],
     endpoint: Endpoint | None,
+    tracer: Tracer | None,
 ) -> Outcome:
     names = [placed.service_type.name for placed in hosted]
     fabric = fabric_of(system, names)
@@ -175,6 +181,7 @@ async def _host(
         clock=clock,
         drain_seconds=system.topology.values.deployment.drain_seconds,
         report=view.report,
+        tracer=tracer,
         fabric=fabric,
         readers=readers_elsewhere(system, names) if fabric is not None else frozenset(),
     )
@@ -183,10 +190,15 @@ async def _host(
         set_level(values.logging.level)
         host.drain_seconds = values.deployment.drain_seconds
 
+    def tell(figures: Figures) -> None:
+        tell_host(figures, host.statistics())
+        if tracer is not None:
+            tracer.tell(figures)
+
     with _signals(host, interrupts):
         keys = keys_watched(system.topology, host.renew_keys)
         async with (
-            serving(endpoint, host.unready, lambda figures: tell_host(figures, host.statistics()), clock.time_ns),
+            serving(endpoint, host.unready, tell, clock.time_ns),
             Reloader(system.topology, CHANGEABLE, take_up, keys).watching(),
         ):
             return await host.run()

@@ -49,6 +49,7 @@ TLV_TRACEPARENT = 2
 TLV_TRACESTATE = 3
 TLV_FINGERPRINT = 4
 TLV_CAUSATION = 5
+TLV_MARKS = 6
 
 # Chosen by us: far above any message of the trading system, far below what one peer could use to
 # exhaust a reader. NATS has the same default.
@@ -80,6 +81,7 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
         tracestate: W3C trace state, if there is one.
         fingerprint: 8 bytes of the contract the publisher was built with.
         causation: id of the message whose handling published these.
+        marks: traces and causes of single messages, see :mod:`mycelium.core.trace`.
     """
 
     topic: str
@@ -94,6 +96,7 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
     tracestate: bytes | None = None
     fingerprint: bytes | None = None
     causation: bytes | None = None
+    marks: bytes | None = None
 
 
 def source_id(name: str) -> int:
@@ -148,6 +151,7 @@ def _extra_tlvs(envelope: Envelope) -> bytes:
         and envelope.traceparent is None
         and envelope.tracestate is None
         and envelope.causation is None
+        and envelope.marks is None
     ):
         return b""
     pairs = (
@@ -155,6 +159,7 @@ def _extra_tlvs(envelope: Envelope) -> bytes:
         (TLV_TRACESTATE, envelope.tracestate),
         (TLV_FINGERPRINT, envelope.fingerprint),
         (TLV_CAUSATION, envelope.causation),
+        (TLV_MARKS, envelope.marks),
     )
     return b"".join(_TLV.pack(kind, len(value)) + value for kind, value in pairs if value is not None)
 
@@ -224,6 +229,7 @@ def _decode_frame(frame: bytes, *, max_frame: int = DEFAULT_MAX_FRAME) -> Envelo
         values.get(TLV_TRACESTATE),
         values.get(TLV_FINGERPRINT),
         values.get(TLV_CAUSATION),
+        values.get(TLV_MARKS),
     )
 
 
@@ -253,7 +259,7 @@ def _bad_header(frame: bytes, start: int) -> WireError:
     return WireError(f"body length {body_length}, but {follow} bytes follow the header", start + 40)
 
 
-_KNOWN = frozenset({TLV_PAYLOAD, TLV_TRACEPARENT, TLV_TRACESTATE, TLV_FINGERPRINT, TLV_CAUSATION})
+_KNOWN = frozenset({TLV_PAYLOAD, TLV_TRACEPARENT, TLV_TRACESTATE, TLV_FINGERPRINT, TLV_CAUSATION, TLV_MARKS})
 
 
 def _read_tlvs(body: bytes, offset: int) -> dict[int, bytes]:

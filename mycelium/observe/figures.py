@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 
+from mycelium.observe.exemplars import Exemplars
 from mycelium.observe.latency import LatencyHistogram
 
 MOST = 200
@@ -80,6 +81,7 @@ class Family:
         self._remembered = remembered
         self._values: dict[Labels, float] = {}
         self.histograms: dict[Labels, LatencyHistogram] = {}
+        self.exemplars: dict[Labels, Exemplars] = {}
 
     def add(self, value: float, *labels: str) -> None:
         """Add to the figure with these labels."""
@@ -96,6 +98,11 @@ class Family:
             both.add(histogram)
             histogram = both
         self.histograms[shown] = histogram
+
+    def illustrate(self, exemplars: Exemplars, *labels: str) -> None:
+        """Show these with the histogram that has these labels."""
+        if exemplars:
+            self.exemplars[self._remembered.shown(self.name, labels)] = exemplars
 
     def values(self) -> dict[Labels, float]:
         """What was added, by labels."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import enum
 import logging
 import sys
+import time
+from collections.abc import Callable
 from typing import TextIO
 
 import structlog
 
+from mycelium.observe.current import HANDLED, SPAN, id_of
 from mycelium.observe.redaction import redact
 
 
@@ -35,6 +39,73 @@ class _Threshold:
 
 
 _threshold = _Threshold()
+
+MOST = 20
+"""Lines that say the same of the same within :data:`WINDOW_SECONDS`. Chosen by us: one sees that it goes on and how
+fast, and a fault of each of a million messages fills no disk."""
+
+WINDOW_SECONDS = 10.0
+_WHOSE = ("service", "handler", "store", "reader", "who", "endpoint")
+_MAX_KEYS = 1_000
+
+
+class Repeats:
+    """Drops lines that say the same thing again and again. A processor.
+
+    The next one that is shown, at the end of the window or later, says with ``left_out`` how many were not.
+
+    Args:
+        now: seconds, by a clock that only goes forward.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._windows: dict[tuple[str, ...], tuple[float, int]] = {}
+        self._forgotten = 0
+
+    def __call__(self, _logger: object, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        """Show the line, or drop it."""
+        key = (method, str(event.get("event")), *(str(event.get(name, "")) for name in _WHOSE))
+        now = self._now()
+        began, count = self._windows.get(key, (now, 0))
+        left_out = 0
+        if now - began >= WINDOW_SECONDS:
+            left_out, began, count = max(0, count - MOST), now, 0
+        elif len(self._windows) >= _MAX_KEYS and key not in self._windows:
+            self._forgotten = self.left_out()
+            self._windows.clear()
+        self._windows[key] = (began, count + 1)
+        if count >= MOST:
+            raise structlog.DropEvent
+        if left_out:
+            event["left_out"] = left_out
+        return event
+
+    def left_out(self) -> int:
+        """Lines that were dropped and that no line has told of."""
+        return self._forgotten + sum(max(0, count - MOST) for _, count in self._windows.values())
+
+
+def _add_ids(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """What this task handles, where traces are kept."""
+    item = HANDLED.get()
+    if item is not None:
+        event.setdefault("message", id_of(item).written(item.route.stream.id.source_name))
+    span = SPAN.get()
+    if span is not None:
+        event.setdefault("trace_id", f"{span.context.trace_id:032x}")
+        event.setdefault("span_id", f"{span.context.span_id:016x}")
+    return event
+
+
+_repeats: Repeats | None = None
+
+
+@atexit.register
+def _tell_left_out() -> None:
+    number = _repeats.left_out() if _repeats is not None else 0
+    if number:
+        structlog.get_logger("logging").warning("lines that said the same were left out", lines=number)
 
 
 def set_level(level: str) -> None:
@@ -65,12 +136,16 @@ def configure_logging(
         form: lines for a person (coloured on a terminal) or JSON.
         stream: where to, standard error by default.
     """
+    global _repeats  # noqa: PLW0603 - structlog is configured once for the whole process
+    _repeats = Repeats()
     out = stream if stream is not None else sys.stderr
     tracebacks, renderer = _rendering(form, colors=out.isatty())
     set_level(level)
     structlog.configure(
         processors=[
             _threshold,
+            _repeats,
+            _add_ids,
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -8,15 +8,15 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterable, Iterator
 
+import prometheus_client.samples
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 
+from mycelium.observe.exemplars import BOUNDS_NS, Exemplar, Exemplars
 from mycelium.observe.figures import Family, Figures, Kind, Remembered
 from mycelium.observe.latency import LatencyHistogram
 
-BOUNDS_NS = (*(step * 10**power for power in range(2, 9) for step in (10, 25, 50)), 10**10)
-"""Of the buckets of histograms: from 1 µs to 10 s, three to a decade as the libraries of Prometheus have it."""
 _LE = (*(str(bound / 1e9) for bound in BOUNDS_NS), "+Inf")
 
 
@@ -69,7 +69,7 @@ def _metric(family: Family) -> Metric:
     for values, value in family.values().items():
         metric.add_sample(family.name + suffix, _labels(family, values), value)
     for values, histogram in family.histograms.items():
-        _add_histogram(metric, _labels(family, values), histogram)
+        _add_histogram(metric, _labels(family, values), histogram, family.exemplars.get(values))
     return metric
 
 
@@ -77,8 +77,18 @@ def _labels(family: Family, values: tuple[str, ...]) -> dict[str, str]:
     return {name: value for name, value in zip(family.names, values, strict=True) if value}
 
 
-def _add_histogram(metric: Metric, labels: dict[str, str], histogram: LatencyHistogram) -> None:
-    for bound, count in zip(_LE, (*histogram.up_to(BOUNDS_NS), histogram.count), strict=True):
-        metric.add_sample(f"{metric.name}_bucket", {**labels, "le": bound}, count)
+def _add_histogram(
+    metric: Metric, labels: dict[str, str], histogram: LatencyHistogram, exemplars: Exemplars | None
+) -> None:
+    for number, (bound, count) in enumerate(zip(_LE, (*histogram.up_to(BOUNDS_NS), histogram.count), strict=True)):
+        chosen = exemplars.of_bucket(number) if exemplars is not None else None
+        # The histogram counts a duration that is close below a bound as longer. An empty bucket has no exemplar.
+        shown = _exemplar(chosen) if chosen is not None and count else None
+        metric.add_sample(f"{metric.name}_bucket", {**labels, "le": bound}, count, exemplar=shown)
     metric.add_sample(f"{metric.name}_count", labels, histogram.count)
     metric.add_sample(f"{metric.name}_sum", labels, histogram.total / 1e9)
+
+
+def _exemplar(exemplar: Exemplar) -> prometheus_client.samples.Exemplar:
+    labels = {"trace_id": f"{exemplar.trace_id:032x}"}
+    return prometheus_client.samples.Exemplar(labels, exemplar.nanoseconds / 1e9, exemplar.time / 1e9)

@@ -16,8 +16,10 @@ from mycelium.core.clock import Clock
 from mycelium.core.errors import ConfigError, ServiceError
 from mycelium.core.ledger import Ledger
 from mycelium.core.message import Message
+from mycelium.observe.exemplars import Exemplars
 from mycelium.observe.health import Health, HealthState
 from mycelium.observe.latency import LatencyHistogram
+from mycelium.observe.tracing import Tracer
 from mycelium.service.dead_letters import DeadLetter
 from mycelium.service.declarations import handlers_of
 from mycelium.service.runner import ServiceRunner
@@ -80,6 +82,7 @@ class HostStatistics:
         parts: the services that it is to run, each with why it is not ready; None if it is.
         queues: what waits for handlers, by the name of the mailbox.
         waiting: from publish to a handler's start, ns, by the handler's name in the ledger.
+        exemplars: traced messages for that, by the same names.
         services: what services say of themselves, by their name.
     """
 
@@ -88,6 +91,7 @@ class HostStatistics:
     parts: Mapping[str, str | None]
     queues: Mapping[str, SubscriberStatistics]
     waiting: Mapping[str, LatencyHistogram]
+    exemplars: Mapping[str, Exemplars]
     services: Mapping[str, object]
 
 
@@ -102,6 +106,7 @@ class Host:
         readers: handlers of services elsewhere that read what is published here: their names in the ledger. The
             services run when these have joined, or have not in time.
         report: takes the services' progress.
+        tracer: traces what happens to messages; None if nothing is traced.
     """
 
     def __init__(
@@ -113,14 +118,16 @@ class Host:
         fabric: Fabric | None = None,
         readers: frozenset[str] = frozenset(),
         report: Callable[[Progress], None] = lambda _progress: None,
+        tracer: Tracer | None = None,
     ) -> None:
+        self._tracer = tracer
         self._placements = in_flow_order(placements)
         self._clock = clock
         self.drain_seconds: float = drain_seconds
         self._report = report
         self._ready_seconds = fabric.ready_seconds if fabric is not None else 0.0
         self._readers = readers
-        self._network = Network(fabric=fabric, time_ns=clock.time_ns)
+        self._network = Network(fabric=fabric, time_ns=clock.time_ns, tracing=tracer)
         self._stopping = asyncio.Event()
         self._runners: list[ServiceRunner] = []
 
@@ -162,6 +169,7 @@ class Host:
             parts={placed.service_type.name: unready.get(placed.service_type.name) for placed in self._placements},
             queues={mailbox.name: mailbox.statistics() for runner in self._runners for mailbox in runner.mailboxes},
             waiting={name: histogram for runner in self._runners for name, histogram in runner.waiting.items()},
+            exemplars={name: some for runner in self._runners for name, some in runner.exemplars.items()},
             services={name: figures for name, figures in own.items() if figures is not None},
         )
 
@@ -180,9 +188,9 @@ class Host:
         async with AsyncExitStack() as buses:
             for placement in self._placements:
                 bus = Bus(placement.service_type.name, network=self._network, clock=self._clock)
-                context = ServiceContext(await buses.enter_async_context(bus), self._stopping, self._report)
+                context = ServiceContext(await buses.enter_async_context(bus), self._stopping, self._report, self._tracer)
                 service = placement.service_type(placement.settings, context)
-                self._runners.append(ServiceRunner(service, self.drain, placement.reading))
+                self._runners.append(ServiceRunner(service, self.drain, placement.reading, self._tracer))
             try:
                 for runner in self._runners:
                     await _start(runner)

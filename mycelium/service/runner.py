@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -17,8 +18,11 @@ from mycelium.core.errors import ContractError, MyceliumError, QueueFullError
 from mycelium.core.ledger import Cause
 from mycelium.core.message import PayloadCodec
 from mycelium.core.policy import QueuePolicy
+from mycelium.observe.current import HANDLED
+from mycelium.observe.exemplars import Exemplars
 from mycelium.observe.health import Health, HealthState
 from mycelium.observe.latency import LatencyHistogram
+from mycelium.observe.tracing import Tracer
 from mycelium.service.dead_letters import DeadLetter
 from mycelium.service.declarations import HandlerDeclaration, OnFailure, handlers_of
 from mycelium.service.service import Draining, Service
@@ -31,6 +35,7 @@ class _Handler:
     declared: HandlerDeclaration
     call: Callable[[Any], Awaitable[None]]
     waiting: LatencyHistogram = field(default_factory=LatencyHistogram)
+    exemplars: Exemplars = field(default_factory=Exemplars)
 
 
 class ServiceRunner:
@@ -40,10 +45,18 @@ class ServiceRunner:
         service: the instance.
         on_fatal: called when the service cannot go on.
         reading: how its handlers read from stores.
+        tracer: traces what its handlers do; None if nothing is traced.
     """
 
-    def __init__(self, service: Service[Any], on_fatal: Callable[[], None], reading: Reading = PLAIN) -> None:
+    def __init__(
+        self,
+        service: Service[Any],
+        on_fatal: Callable[[], None],
+        reading: Reading = PLAIN,
+        tracer: Tracer | None = None,
+    ) -> None:
         self._reading = reading
+        self._tracer = tracer
         self.service = service
         self.state: HealthState = HealthState.CREATED
         self._on_fatal = on_fatal
@@ -61,6 +74,11 @@ class ServiceRunner:
     def waiting(self) -> Mapping[str, LatencyHistogram]:
         """From publish to the handler's start, ns, by the handler's name in the ledger."""
         return {name: handler.waiting for name, handler in self._handlers.items()}
+
+    @property
+    def exemplars(self) -> Mapping[str, Exemplars]:
+        """Traced messages for :attr:`waiting`, by the handler's name in the ledger."""
+        return {name: handler.exemplars for name, handler in self._handlers.items()}
 
     @property
     def mailboxes(self) -> tuple[Subscriber[Any], ...]:
@@ -160,6 +178,7 @@ class ServiceRunner:
             self.state = HealthState.STOPPED
 
     async def _consume(self, mailbox: Subscriber[Any]) -> None:
+        handle = self._handle if self._tracer is None else partial(self._trace, self._tracer)
         try:
             while True:
                 try:
@@ -169,12 +188,26 @@ class ServiceRunner:
                     continue
                 if item is None:
                     return
-                await self._handle(item)
+                await handle(item)
         except Exception as error:  # noqa: BLE001 - reported, and it ends the host
             # Handlers' errors are dealt with below us: this is a fault of ours, and nobody awaits this task yet.
             self._failed(error)
             self._log.exception("the mailbox of a service failed", mailbox=mailbox.name)
             self._on_fatal()
+
+    async def _trace(self, tracer: Tracer, item: Item) -> None:
+        """:meth:`_handle`, and whatever is logged or published meanwhile knows from what it comes."""
+        HANDLED.set(item)
+        marks = item.route.marks
+        mark = marks.take(item.sequence) if marks else None
+        if mark is None:
+            await self._handle(item)
+            return
+        name = item.route.name
+        with tracer.handling(item, mark, self.service.name, name) as span:
+            waited = self.service.clock.time_ns() - item.published
+            self._handlers[name].exemplars.note(waited, span.context.trace_id, item.published)
+            await self._handle(item)
 
     async def _handle(self, item: Item) -> None:
         handler = self._handlers[item.route.name]
@@ -185,7 +218,7 @@ class ServiceRunner:
         except Exception as error:  # noqa: BLE001 - a handler may raise anything; the policy decides
             failure = error
         if failure is not None:
-            await self._recover(handler, item, failure)
+            await self._recover(handler, item, failure, started)
         handler.waiting.record(started - item.published)
         self._handled += 1
 
@@ -196,10 +229,12 @@ class ServiceRunner:
             self._failed(error)
             self._on_fatal()
 
-    async def _recover(self, handler: _Handler, item: Item, error: Exception) -> None:
+    async def _recover(self, handler: _Handler, item: Item, error: Exception, began: int) -> None:
         """A handler has failed once: call it again as declared, then give the message up."""
         retry, attempts = handler.declared.retry, 1
         if retry.attempts > 1:
+            if self._tracer is not None:
+                self._tracer.tried_again(f"{type(error).__name__}: {error}")
             self._log.warning(
                 "handler failed and is called again",
                 handler=handler.declared.method,
@@ -225,6 +260,9 @@ class ServiceRunner:
                 error = last
             else:
                 return
+        if self._tracer is not None:
+            shown = f"{type(error).__name__}: {error}"
+            self._tracer.failed(item, self.service.name, item.route.name, began, shown)
         await self._give_up(handler, item, error, attempts)
 
     async def _give_up(self, handler: _Handler, item: Item, error: Exception, attempts: int) -> None:

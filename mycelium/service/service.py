@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Generic, TypeVar
@@ -16,6 +17,7 @@ from mycelium.bus.publisher import Publisher
 from mycelium.core.clock import Clock
 from mycelium.core.errors import ContractError, MyceliumError
 from mycelium.core.message import Message
+from mycelium.observe.tracing import Tracer
 from mycelium.service.intake import Intake
 
 DIRECTORY = "directory"
@@ -70,11 +72,13 @@ class ServiceContext:
         bus: its own, named after it.
         stopping: set when the host begins to drain.
         report: takes progress.
+        tracer: traces what it does; None if nothing is traced.
     """
 
     bus: Bus
     stopping: asyncio.Event
     report: Callable[[Progress], None]
+    tracer: Tracer | None = None
 
 
 class Service(Generic[S]):
@@ -179,6 +183,18 @@ class Service(Generic[S]):
         if publisher is None:
             publisher = self._open_publisher(message_type)
         await publisher.publish_many(messages)
+
+    def traced(self, what: str, **attributes: str | int) -> AbstractContextManager[None]:
+        """A piece of work in ``run``: what is published while the block runs belongs to one trace, if it is traced.
+
+        Handlers need it not: what they publish belongs to the trace of the message that they handle.
+
+        Args:
+            what: a name for such work, the same each time, such as ``block``.
+            attributes: what tells this one from others.
+        """
+        tracer = self._context.tracer
+        return nullcontext() if tracer is None else tracer.scope(what, self.name, attributes)
 
     async def flush(self) -> None:
         """Return when everything it published so far has left towards its readers, or is kept where it is to be kept.

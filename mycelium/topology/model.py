@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from mycelium.core.errors import TopicError
@@ -97,6 +97,17 @@ class Bundle(BaseModel):
     services: tuple[str, ...] = Field(min_length=1)
 
 
+def _checked_pattern(text: str) -> str:
+    try:
+        Pattern.parse(text)
+    except TopicError as error:
+        raise ValueError(str(error)) from None
+    return text
+
+
+TopicPattern = Annotated[str, AfterValidator(_checked_pattern)]
+
+
 class BrokerTopics(BaseModel):
     """One of ``[[broker.topics]]``: how long the broker keeps frames whose topic matches. The first match applies.
 
@@ -107,18 +118,9 @@ class BrokerTopics(BaseModel):
     """
 
     model_config = _FROZEN
-    pattern: str
+    pattern: TopicPattern
     max_age_seconds: float | None = Field(default=None, gt=0)
     max_bytes: int | None = Field(default=None, ge=1)
-
-    @field_validator("pattern")
-    @classmethod
-    def _is_pattern(cls, text: str) -> str:
-        try:
-            Pattern.parse(text)
-        except TopicError as error:
-            raise ValueError(str(error)) from None
-        return text
 
 
 class BrokerLimits(BaseModel):
@@ -261,6 +263,36 @@ class Http(BaseModel):
         return self.port if process is None else self.ports.get(process, self.port)
 
 
+class TopicSampling(BaseModel):
+    """One of ``[[tracing.topics]]``: how many messages on some topics begin a trace. The first match applies.
+
+    Args:
+        pattern: which topics.
+        ratio: 0 to 1.
+    """
+
+    model_config = _FROZEN
+    pattern: TopicPattern
+    ratio: float = Field(ge=0, le=1)
+
+
+class Tracing(BaseModel):
+    """``[tracing]``: which messages are followed through the system, and who is told.
+
+    Args:
+        endpoint: of an OpenTelemetry collector that takes OTLP over HTTP; without it nothing is traced.
+        ratio: how many messages begin a trace, 0 to 1; what is published while a traced one is handled belongs to it.
+        per_second: how many traces may begin within a second, in each process.
+        topics: other ratios for some topics.
+    """
+
+    model_config = _FROZEN
+    endpoint: str | None = Field(default=None, pattern=r"^https?://[^/]+(/.*)?$")
+    ratio: float = Field(default=0.01, ge=0, le=1)
+    per_second: int = Field(default=50, ge=1)
+    topics: tuple[TopicSampling, ...] = ()
+
+
 class Topology(BaseSettings):
     """How the system runs today. Read one with :func:`mycelium.topology.load.load_topology`.
 
@@ -276,6 +308,7 @@ class Topology(BaseSettings):
         http: where processes answer those who watch them.
         security: who may come in over tcp.
         logging: level and format.
+        tracing: which messages are followed.
     """
 
     model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
@@ -293,6 +326,7 @@ class Topology(BaseSettings):
     http: Http = Http()
     security: Security = Security()
     logging: Logging = Logging()
+    tracing: Tracing = Tracing()
 
     @classmethod
     def settings_customise_sources(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import secrets
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -46,6 +47,7 @@ from mycelium.core.delivery.sharing import Assign, Revoke
 from mycelium.core.envelope import decode_frame
 from mycelium.core.errors import PathError, WireError
 from mycelium.core.ledger import Tally
+from mycelium.core.trace import Tracing
 from mycelium.transport.addresses import StoreAddress
 from mycelium.transport.complaints import Complaints
 from mycelium.transport.curve import client_options, options_of
@@ -94,6 +96,8 @@ class Client:
         on_publisher: takes what the store says to publishers.
         credentials: the keys to show, at a store that asks for them.
         on_keys: called with the options of libzmq for keys when connections are to be made anew with them.
+        tracing: is told of what was read back; None if nothing is traced.
+        time_ns: the time, for that.
     """
 
     def __init__(
@@ -103,7 +107,12 @@ class Client:
         on_publisher: Callable[[Any], None],
         credentials: Credentials | None = None,
         on_keys: Callable[[Mapping[int, int | bytes]], None] = lambda _options: None,
+        tracing: Tracing | None = None,
+        time_ns: Callable[[], int] = time.time_ns,
     ) -> None:
+        self._tracing = tracing
+        self._time_ns = time_ns
+        self._asked: dict[tuple[int, StreamKey], int] = {}
         self._loop = asyncio.get_running_loop()
         self.address = address
         self.instance: int = 0
@@ -261,6 +270,8 @@ class Client:
             inlet, request = self._to_fetch.popleft()
             if inlet.number in self._inlets:
                 self._fetching[inlet.number, request.stream] = self._beats
+                if self._tracing is not None:
+                    self._asked[inlet.number, request.stream] = self._time_ns()
                 self.say(Fetch(inlet.number, request.stream, request.sequence, request.credits))
 
     # --- frames ------------------------------------------------------------------------------
@@ -353,7 +364,7 @@ class Client:
                 self._fetching.pop((said.reader, said.stream), None)
                 inlet = self._inlets.get(said.reader)
                 if inlet is not None:
-                    inlet.on_fetched(said.stream, said.sequence, said.frames, said.mark)
+                    self._on_fetched(inlet, said)
                 self._fetch_next()
             case Marks():
                 inlet = self._inlets.get(said.reader)
@@ -392,6 +403,12 @@ class Client:
         if inlet is not None:
             inlet.report_all()
             self.say(inlet.join)
+
+    def _on_fetched(self, inlet: Inlet, said: Fetched) -> None:
+        began = self._asked.pop((said.reader, said.stream), None)
+        envelopes = inlet.on_fetched(said.stream, said.sequence, said.frames, said.mark)
+        if self._tracing is not None and began is not None:
+            self._tracing.repaired(envelopes, began, inlet.join.name)
 
     def _on_new_instance(self, instance: int) -> None:
         is_first, self.instance = self.instance == 0, instance
@@ -461,6 +478,7 @@ class Client:
         late = [key for key, since in self._fetching.items() if self._beats - since >= PATIENCE_BEATS]
         if late:
             self._fetching.clear()
+            self._asked.clear()
             self._to_fetch.clear()
         if self._beats % PATIENCE_BEATS == 0 and not self._fetching:
             for inlet in self._inlets.values():

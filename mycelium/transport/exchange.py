@@ -28,12 +28,13 @@ from mycelium.core.envelope import source_id
 from mycelium.core.errors import ConfigError, ContractError, PathError, Problem, UsageError
 from mycelium.core.ledger import Ledger, RouteEntry
 from mycelium.core.message import Contract, Message, PayloadCodec
+from mycelium.core.trace import Tracing
 from mycelium.transport.addresses import Fabric
 from mycelium.transport.links import Inbound, Link, LinkSink, ThreadLink
 from mycelium.transport.queues import BoundedQueue
 from mycelium.transport.remote import PLAIN, Reading, Remote, entries
 from mycelium.transport.sockets import HIGH_WATER_MARK, FrameReceiver, FrameSender, shared_context
-from mycelium.transport.streams import Route, Sink, Stream, StreamId
+from mycelium.transport.streams import Route, Stream, StreamId
 from mycelium.transport.subscriptions import Interest, Reader, RouteKey, Subscription, Wishes
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
@@ -52,6 +53,7 @@ class Network:
         high_water_mark: frames that libzmq holds on each side of a pair of threads.
         fabric: where the other processes are. Then the network has one event loop only.
         time_ns: the time, for stores.
+        tracing: decides which messages are traced; None if none is.
     """
 
     _numbers = itertools.count(1)
@@ -62,7 +64,9 @@ class Network:
         high_water_mark: int = HIGH_WATER_MARK,
         fabric: Fabric | None = None,
         time_ns: Callable[[], int] = time.time_ns,
+        tracing: Tracing | None = None,
     ) -> None:
+        self.tracing = tracing
         self.high_water_mark = high_water_mark
         self.fabric = fabric
         self.time_ns = time_ns
@@ -164,7 +168,9 @@ class Exchange:
             self._add_remote(network.fabric, "")
 
     def _add_remote(self, fabric: Fabric, name: str) -> None:
-        self._remotes[name] = Remote(fabric, self.network.time_ns, self._codec, self._own_epochs, name)
+        self._remotes[name] = Remote(
+            fabric, self.network.time_ns, self._codec, self._own_epochs, name, self.network.tracing
+        )
 
     def _remote(self, name: str) -> Remote | None:
         """How a service instance reaches other processes; None if there are none."""
@@ -184,7 +190,7 @@ class Exchange:
                 f"{stream_id.source_name} publishes {known.name} on {stream_id.topic}; "
                 f"{contract.name} needs another topic, or another publisher"
             )
-        stream = Stream(stream_id, contract)
+        stream = Stream(stream_id, contract, self.network.tracing)
         self._streams.append(stream)
         for wish in self._local.match(stream):
             self._wire_local(stream, *wish)
@@ -192,13 +198,13 @@ class Exchange:
             self._wire_remote(stream, *wish)
         remote = self._remote(stream_id.source_name)
         if remote is not None:
-            stream.sinks = (*stream.sinks, remote.sink(stream))
+            stream.add_sink(remote.sink(stream))
         return stream
 
     def _wire_local(self, stream: Stream, subscription: Subscription, interest: Interest) -> None:
         route = Route(stream, subscription.queue, stream.sequence, interest.name)
         subscription.routes.append(route)
-        stream.sinks = (*stream.sinks, route)
+        stream.add_sink(route)
 
     def _wire_remote(self, stream: Stream, subscription: Subscription, interest: Interest) -> None:
         reader = subscription.reader
@@ -208,7 +214,7 @@ class Exchange:
             if link is None:
                 link = self._links[reader] = self._connect(reader)
             sink = self._link_sinks[stream, reader] = LinkSink(link, stream, self._codec(stream.contract.message_type))
-            stream.sinks = (*stream.sinks, sink)
+            stream.add_sink(sink)
         # What was numbered but has not left yet will come to the new route too, which takes it for a repeat.
         route = Route(stream, subscription.queue, stream.sequence, interest.name)
         route.holes_from = sink.holes_from
@@ -285,7 +291,7 @@ class Exchange:
             for route in subscription.routes:
                 if route.holes_from is None:
                     route.leave()
-                    _remove_sink(route.stream, route)
+                    route.stream.remove_sink(route)
             await _ask(self.network.delist(subscription), lambda peer: peer.dismiss(subscription))
         if subscription.remote is not None:
             if at_once:
@@ -345,7 +351,7 @@ class Exchange:
         for stream in {route.stream for route in mine}:
             if not any(other.reader is reader for other, _ in self._wanted.match(stream)):
                 # What it has gathered still leaves: the link knows the sink until then.
-                _remove_sink(stream, self._link_sinks.pop((stream, reader)))
+                stream.remove_sink(self._link_sinks.pop((stream, reader)))
 
     # --- from other threads ------------------------------------------------------------------
 
@@ -443,10 +449,6 @@ class Exchange:
             frames_refused=self._inbound.refused.frozen(),
         )
         return sum((remote.ledger() for remote in self._remotes.values()), books)
-
-
-def _remove_sink(stream: Stream, sink: Sink) -> None:
-    stream.sinks = tuple(other for other in stream.sinks if other is not sink)
 
 
 def _entries(subscription: Subscription) -> list[RouteEntry]:

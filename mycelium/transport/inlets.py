@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -23,6 +23,7 @@ from mycelium.core.errors import WireError
 from mycelium.core.ledger import Cause, Tally
 from mycelium.core.message import Message
 from mycelium.core.policy import QueuePolicy
+from mycelium.core.trace import is_marked, marks_of
 from mycelium.transport.queues import BoundedQueue
 from mycelium.transport.stored import StoredRoute
 from mycelium.transport.streams import Route, Run, Stream, StreamId
@@ -177,13 +178,14 @@ class Inlet:
                 given = self.routes[stream].given
                 self.routes[stream].lose(cause, given + 1, given + number)
 
-    def on_fetched(self, stream: StreamKey, sequence: int, frames: Iterable[bytes], mark: Mark) -> None:
-        """Frames have come that were asked for."""
+    def on_fetched(self, stream: StreamKey, sequence: int, frames: Iterable[bytes], mark: Mark) -> Sequence[Envelope]:
+        """Frames have come that were asked for. They are given back, decoded."""
         decoded = []
         for data in frames:
             envelope = decode_frame(data)
             decoded.append(Frame(stream, envelope.sequence, envelope.count, envelope))
         self._act(self.state.answer(stream, sequence, decoded, Watermark(stream, mark.first, mark.last)))
+        return [frame.data for frame in decoded]
 
     def on_marks(self, marks: Iterable[Mark]) -> None:
         """The store says how far streams reach."""
@@ -280,6 +282,8 @@ class Inlet:
         if last - first + 1 < len(messages):
             messages = messages[first - envelope.sequence : last - envelope.sequence + 1]
         route.given = last
+        if is_marked(envelope):
+            route.mark(marks_of(envelope))
         waiting = self.queue.offer(Run(messages, route, first, envelope.published))
         if waiting is None:
             return True

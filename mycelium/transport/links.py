@@ -10,17 +10,18 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import structlog
 
 from mycelium.core.delivery.frames import Frame, StreamKey
-from mycelium.core.envelope import Envelope, build_frame, decode_frame, source_id
+from mycelium.core.envelope import Envelope, build_frame, decode_frame, encode_frame, source_id
 from mycelium.core.errors import ContractError, WireError
 from mycelium.core.ledger import Cause, Tally
 from mycelium.core.message import Message, PayloadCodec
 from mycelium.core.sequence import Gap, Overlap, Verdict
+from mycelium.core.trace import Mark, Marks, is_marked, marks_of, with_marks
 from mycelium.transport.sockets import FrameSender
 from mycelium.transport.streams import Route, Run, Stream, Waiting
 
@@ -166,8 +167,8 @@ class LinkSink:
     """
 
     __slots__ = (
-        "_codec", "_first", "_holes", "_key", "_link", "_messages", "_most", "_most_ever", "_published", "_stream",
-        "_waiting",
+        "_codec", "_first", "_holes", "_key", "_link", "_marks", "_messages", "_most", "_most_ever", "_published",
+        "_stream", "_waiting",
     )  # fmt: skip
 
     def __init__(self, link: Link, stream: Stream, codec: PayloadCodec[Any], *, coalesce: bool = True) -> None:
@@ -185,6 +186,13 @@ class LinkSink:
         # Sequences that will never leave, at the end of what was sent. A reader learns of a hole from the
         # next frame; until there is one, the ledger asks here.
         self._holes: dict[int, str] = {}
+        self._marks: Marks | None = None
+
+    def mark(self, marks: Iterable[Mark]) -> None:
+        """See :class:`~mycelium.transport.streams.Sink`. They leave with their messages."""
+        if self._marks is None:
+            self._marks = Marks()
+        self._marks.add(marks)
 
     def holes_from(self, sequence: int) -> Mapping[str, int]:
         """Messages from ``sequence`` on that will never leave and that no frame has revealed, by cause."""
@@ -288,6 +296,8 @@ class LinkSink:
             return False
         if self._holes:  # the frame's own sequence reveals those before it
             self._holes = {hole: why for hole, why in self._holes.items() if hole > frame.sequence}
+        if self._marks:
+            self._marks.drop(frame.last)
         return True
 
     def _admit(self) -> None:
@@ -311,7 +321,7 @@ class LinkSink:
         count = len(messages)
         try:
             payload = self._codec.encode(messages)
-            data = build_frame(
+            data = self._traced(payload, count, first, published) or build_frame(
                 stream.id.topic,
                 stream.contract.type_id,
                 count,
@@ -324,11 +334,32 @@ class LinkSink:
         except ContractError as error:
             if count > 1:
                 return self._frame(messages[: count // 2], first, published)
+            if self._marks and self._marks.within(first, 1):
+                self._marks.drop(first)  # it may travel without its trace
+                return self._frame(messages, first, published)
             self._holes[first] = "cannot travel"
             log.error("message cannot travel", topic=stream.id.topic, sequence=first, error=str(error))
             return None, 1
         self._most = max(1, min(self._most_ever, FRAME_BYTES * count // len(payload)))
         return Frame(self._key, first, count, data), count
+
+    def _traced(self, payload: bytes, count: int, first: int, published: int) -> bytes | None:
+        """The frame of messages of which some are traced; None if none is."""
+        marks = self._marks.within(first, count) if self._marks else None
+        if not marks:
+            return None
+        stream = self._stream
+        plain = Envelope(
+            stream.id.topic,
+            stream.contract.type_id,
+            count,
+            self._key.source,
+            stream.id.epoch,
+            first,
+            published,
+            payload,
+        )
+        return encode_frame(with_marks(plain, marks))
 
 
 class StrictSink(LinkSink):
@@ -433,7 +464,10 @@ class Inbound:
                     route.dropped.add(Cause.DECODE, lost)
             return None
         waiting: list[Waiting] = []
+        marks = marks_of(envelope) if is_marked(envelope) else ()
         for route in routes:
+            if marks:
+                route.mark(marks)
             run = Run(messages, route, envelope.sequence, envelope.published, _new_from(route, envelope))
             if run.left:
                 place = route.queue.offer(run)

@@ -16,6 +16,7 @@ from mycelium.core.envelope import Envelope, source_id
 from mycelium.core.errors import PathError, UsageError
 from mycelium.core.ledger import Ledger, RouteEntry
 from mycelium.core.message import Message, PayloadCodec
+from mycelium.core.trace import Tracing
 from mycelium.journal import Journal, MemoryJournal
 from mycelium.transport.addresses import Fabric, StoreAddress
 from mycelium.transport.client import Client
@@ -76,6 +77,7 @@ class Remote:
         codec: the codec of a contract's class.
         own_epochs: of those that publish in this event loop, which all that read in it hear from another path.
         name: the only service instance that uses it, where stores ask for keys.
+        tracing: is told of what was read back; None if nothing is traced.
     """
 
     def __init__(
@@ -85,7 +87,9 @@ class Remote:
         codec: Callable[[type[Message]], PayloadCodec[Any]],
         own_epochs: set[tuple[int, int]],
         name: str = "",
+        tracing: Tracing | None = None,
     ) -> None:
+        self._tracing = tracing
         self._fabric = fabric
         self._name = name
         self._credentials = fabric.keys(name) if fabric.keys is not None else None
@@ -126,7 +130,15 @@ class Remote:
         return store
 
     def _client(self, address: StoreAddress) -> Client:
-        client = Client(address, lambda: tuple(self._names), self._on_publisher, self._credentials, self._on_keys)
+        client = Client(
+            address,
+            lambda: tuple(self._names),
+            self._on_publisher,
+            self._credentials,
+            self._on_keys,
+            self._tracing,
+            self._time_ns,
+        )
         client.source_names.update({source_id(name): name for name in self._fabric.names})
         return client
 

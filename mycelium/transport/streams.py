@@ -15,15 +15,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
 
+from mycelium.core.delivery.frames import StreamKey
+from mycelium.core.envelope import source_id
 from mycelium.core.ledger import RouteEntry, StreamEntry, Tally
 from mycelium.core.message import Contract
 from mycelium.core.sequence import SequenceTracker
+from mycelium.core.trace import Mark, Marks, Published, Tracing
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +165,10 @@ class Sink(Protocol):
         """Take the messages; what there is no room for waits, behind all that waited before."""
         ...
 
+    def mark(self, marks: Iterable[Mark]) -> None:
+        """Note the traces of messages that are about to be put."""
+        ...
+
 
 class Stream:
     """A stream at its publisher. Only the event loop that publishes changes it.
@@ -169,23 +176,90 @@ class Stream:
     Args:
         id: which stream.
         contract: of its messages.
+        tracing: decides which messages are traced; None if none is.
     """
 
-    __slots__ = ("contract", "id", "sequence", "sinks", "unread")
+    __slots__ = ("_tracer", "contract", "id", "sequence", "sinks", "unread")
 
-    def __init__(self, id: StreamId, contract: Contract) -> None:  # noqa: A002 - the stream's own name for it
+    def __init__(self, id: StreamId, contract: Contract, tracing: Tracing | None = None) -> None:  # noqa: A002 - the stream's own name for it
         self.id: StreamId = id
         self.contract: Contract = contract
         self.sequence: int = 0
         self.unread: int = 0
         # Replaced as a whole, never changed in place: a publisher may stand in the middle of it.
         self.sinks: tuple[Sink, ...] = ()
+        self._tracer = TraceSink(self, tracing) if tracing is not None else None
+
+    def add_sink(self, sink: Sink) -> None:
+        """Put what is published from now on into this, too."""
+        if self._tracer is not None and not self.sinks:
+            self.sinks = (self._tracer,)
+        self.sinks = (*self.sinks, sink)
+
+    def remove_sink(self, sink: Sink) -> None:
+        """Put nothing into this any more."""
+        kept = tuple(other for other in self.sinks if other is not sink)
+        self.sinks = () if kept == (self._tracer,) else kept
 
     def entry(self) -> StreamEntry:
         """What the ledger says of this stream."""
         return StreamEntry(
             self.id.topic, self.id.source_name, self.id.epoch, self.contract.name, self.sequence, self.unread
         )
+
+
+class TraceSink:
+    """Looks at what is published and tells the other sinks of the stream which messages are traced.
+
+    A sink itself, the first of its stream: a publisher without tracing has nothing to ask.
+
+    Args:
+        stream: whose messages.
+        tracing: decides.
+    """
+
+    __slots__ = ("_due", "_inside", "_key", "_stream", "_tracing")
+
+    def __init__(self, stream: Stream, tracing: Tracing) -> None:
+        self._stream = stream
+        self._tracing = tracing
+        self._key = StreamKey(source_id(stream.id.source_name), stream.id.epoch, stream.id.topic)
+        self._inside = tracing.inside
+        self._due = tracing.gap(stream.id.topic)
+
+    def put(self, messages: list[Any], first: int, published: int) -> bool:
+        """See :class:`Sink`."""
+        if first + len(messages) > self._due or self._inside() is not None:
+            self._look(first, len(messages), published)
+        return True
+
+    def put_one(self, _message: Any, sequence: int, published: int) -> bool:
+        """See :class:`Sink`."""
+        if sequence >= self._due or self._inside() is not None:
+            self._look(sequence, 1, published)
+        return True
+
+    def _look(self, first: int, count: int, time: int) -> None:
+        stream, due = self._stream, []
+        while self._due < first + count:
+            due.append(max(self._due, first))
+            self._due = due[-1] + self._tracing.gap(self._key.topic)
+        published = Published(self._key, stream.id.source_name, stream.contract.name, first, count, time)
+        marks = self._tracing.published(published, due)
+        if marks:
+            for sink in stream.sinks:
+                sink.mark(marks)
+
+    def would_wait(self) -> bool:
+        """See :class:`Sink`."""
+        return False
+
+    def offer(self, messages: list[Any], first: int, published: int) -> None:
+        """See :class:`Sink`."""
+        self.put(messages, first, published)
+
+    def mark(self, marks: Iterable[Mark]) -> None:
+        """Nothing: it has made them."""
 
 
 class Route:
@@ -198,7 +272,7 @@ class Route:
         name: what the ledger calls the subscription.
     """
 
-    __slots__ = ("delivered", "dropped", "holes_from", "joined", "left", "name", "queue", "stream", "tracker")
+    __slots__ = ("delivered", "dropped", "holes_from", "joined", "left", "marks", "name", "queue", "stream", "tracker")
 
     def __init__(self, stream: Stream, queue: DeliveryQueue, joined: int, name: str) -> None:
         self.stream: Stream = stream
@@ -212,6 +286,14 @@ class Route:
         self.tracker.expect(stream.id.epoch, joined + 1)
         # For a stream of another thread: what will never come and no frame has revealed yet, by cause.
         self.holes_from: Callable[[int], Mapping[str, int]] | None = None
+        self.marks: Marks | None = None
+        """The traces of messages that have not been taken; None if none was ever traced."""
+
+    def mark(self, marks: Iterable[Mark]) -> None:
+        """See :class:`Sink`."""
+        if self.marks is None:
+            self.marks = Marks()
+        self.marks.add(marks)
 
     def put(self, messages: list[Any], first: int, published: int) -> bool:
         """See :class:`Sink`."""

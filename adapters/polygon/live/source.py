@@ -393,6 +393,10 @@ class LiveSource:
         await self._service.breathe()
 
     async def _open(self, step: Opened) -> None:
+        with self._service.traced("block", **{"chain.id": self._chain_id, "block.number": step.header.number}):
+            await self._publish_block(step)
+
+    async def _publish_block(self, step: Opened) -> None:
         header, intake = step.header, self._intake
         new = self._watch.take_new()
         await self._describe(new)

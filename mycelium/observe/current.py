@@ -1,0 +1,45 @@
+"""What this task is doing: which message it handles, and in which span. For logs, and for what it publishes."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+from mycelium.core.envelope import source_id
+from mycelium.core.trace import MessageId, TraceContext
+from mycelium.transport.streams import Item
+
+
+@dataclass(slots=True)
+class OpenSpan:
+    """A span that has begun.
+
+    Args:
+        context: what its children have for a parent.
+        cause: the message that is being handled in it, if one is.
+        error: what has gone wrong in it, if anything has.
+        events: what happened in it: when, ns since the Unix epoch, and what.
+    """
+
+    context: TraceContext
+    cause: MessageId | None
+    error: str | None = None
+    events: list[tuple[int, str]] = field(default_factory=list)
+
+
+HANDLED: ContextVar[Item | None] = ContextVar("mycelium_handled", default=None)
+"""The message that is being handled in this task, where traces are kept; tasks that are made in a handler have it
+too."""
+
+SPAN: ContextVar[OpenSpan | None] = ContextVar("mycelium_span", default=None)
+"""The span of the handler of this task, if its message is traced."""
+
+
+LEFT_OUT: ContextVar[bool] = ContextVar("mycelium_left_out", default=False)
+"""Whether this task does a piece of work that was not chosen to be traced: what it publishes begins no trace either."""
+
+
+def id_of(item: Item) -> MessageId:
+    """What identifies a message that somebody reads."""
+    stream = item.route.stream.id
+    return MessageId(source_id(stream.source_name), stream.epoch, item.sequence, stream.topic)
