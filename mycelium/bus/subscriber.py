@@ -11,10 +11,11 @@ from typing import Any, Generic, Self, TypeVar
 from mycelium.core.errors import ClosedError, WouldBlock
 from mycelium.core.message import Message
 from mycelium.core.policy import QueuePolicy
+from mycelium.core.trace import MessageId, TraceContext
 from mycelium.transport.exchange import Exchange
 from mycelium.transport.queues import BoundedQueue, make_queue
 from mycelium.transport.remote import Reading
-from mycelium.transport.streams import Item, Run
+from mycelium.transport.streams import Item, Route, Run
 from mycelium.transport.subscriptions import Interest, Subscription
 
 M = TypeVar("M", bound=Message)
@@ -34,6 +35,8 @@ class Delivery(Generic[M]):
         topic: where it was published.
         sequence: its number in the stream, from 1.
         published: when, ns since the Unix epoch.
+        trace: the span that published it, if it is traced.
+        cause: the message whose handling published it, if it is traced and there was one.
     """
 
     message: M
@@ -42,6 +45,8 @@ class Delivery(Generic[M]):
     topic: str
     sequence: int
     published: int
+    trace: TraceContext | None = None
+    cause: MessageId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,13 +231,21 @@ class Subscriber(Generic[M]):
 
 
 def _delivery(item: Item) -> Delivery[Any]:
-    stream = item.route.stream.id
-    return Delivery(item.message, stream.source_name, stream.epoch, stream.topic, item.sequence, item.published)
+    return _delivered(item.message, item.route, item.sequence, item.published)
 
 
 def _deliveries(run: Run) -> list[Delivery[Any]]:
-    stream = run.route.stream.id
     return [
-        Delivery(message, stream.source_name, stream.epoch, stream.topic, run.first + at, run.published_at(at))
+        _delivered(message, run.route, run.first + at, run.published_at(at))
         for at, message in enumerate(run.messages[run.at :], run.at)
     ]
+
+
+def _delivered(message: Any, route: Route, sequence: int, published: int) -> Delivery[Any]:
+    stream, marks = route.stream.id, route.marks
+    mark = marks.take(sequence) if marks else None
+    if mark is None:
+        return Delivery(message, stream.source_name, stream.epoch, stream.topic, sequence, published)
+    return Delivery(
+        message, stream.source_name, stream.epoch, stream.topic, sequence, published, mark.context, mark.cause
+    )

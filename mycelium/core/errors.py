@@ -178,3 +178,7 @@ class ConfigError(MyceliumError):
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems: tuple[Problem, ...] = tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class Draining(MyceliumError):  # noqa: N818 - it says what goes on, not that something is wrong
+    """The host is draining: raised by :meth:`mycelium.service.Service.breathe` inside ``run``. Let it pass."""

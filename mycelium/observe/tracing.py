@@ -15,6 +15,7 @@ from random import Random
 from typing import Protocol
 
 from mycelium.core.envelope import Envelope
+from mycelium.core.errors import Draining
 from mycelium.core.trace import Mark, MessageId, Published, TraceContext, marks_of
 from mycelium.observe.current import HANDLED, LEFT_OUT, SPAN, OpenSpan, id_of
 from mycelium.observe.figures import Figures
@@ -180,6 +181,8 @@ class Tracer:
         began, token = self._time_ns(), SPAN.set(span)
         try:
             yield
+        except Draining:
+            raise  # which is no fault
         except Exception as error:
             span.error = f"{type(error).__name__}: {error}"
             raise

@@ -40,7 +40,8 @@ def tell_host(figures: Figures, host: HostStatistics) -> None:
     )
     for name, histogram in host.waiting.items():
         latency.merge(histogram, name)
-        latency.illustrate(host.exemplars[name], name)
+    for name, exemplars in host.exemplars.items():
+        latency.illustrate(exemplars, name)
     for name, own in host.services.items():
         _tell_own(figures, name, own)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import structlog
@@ -82,8 +82,8 @@ class HostStatistics:
         parts: the services that it is to run, each with why it is not ready; None if it is.
         queues: what waits for handlers, by the name of the mailbox.
         waiting: from publish to a handler's start, ns, by the handler's name in the ledger.
-        exemplars: traced messages for that, by the same names.
         services: what services say of themselves, by their name.
+        exemplars: traced messages for ``waiting``, by the same names.
     """
 
     ledger: Ledger
@@ -91,8 +91,8 @@ class HostStatistics:
     parts: Mapping[str, str | None]
     queues: Mapping[str, SubscriberStatistics]
     waiting: Mapping[str, LatencyHistogram]
-    exemplars: Mapping[str, Exemplars]
     services: Mapping[str, object]
+    exemplars: Mapping[str, Exemplars] = field(default_factory=dict)
 
 
 class Host:
@@ -188,7 +188,9 @@ class Host:
         async with AsyncExitStack() as buses:
             for placement in self._placements:
                 bus = Bus(placement.service_type.name, network=self._network, clock=self._clock)
-                context = ServiceContext(await buses.enter_async_context(bus), self._stopping, self._report, self._tracer)
+                context = ServiceContext(
+                    await buses.enter_async_context(bus), self._stopping, self._report, self._tracer
+                )
                 service = placement.service_type(placement.settings, context)
                 self._runners.append(ServiceRunner(service, self.drain, placement.reading, self._tracer))
             try:

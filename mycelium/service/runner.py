@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -14,10 +13,11 @@ import structlog
 
 from mycelium.bus.bus import interest
 from mycelium.bus.subscriber import Subscriber
-from mycelium.core.errors import ContractError, MyceliumError, QueueFullError
+from mycelium.core.errors import ContractError, Draining, MyceliumError, QueueFullError
 from mycelium.core.ledger import Cause
 from mycelium.core.message import PayloadCodec
 from mycelium.core.policy import QueuePolicy
+from mycelium.core.trace import Mark
 from mycelium.observe.current import HANDLED
 from mycelium.observe.exemplars import Exemplars
 from mycelium.observe.health import Health, HealthState
@@ -25,7 +25,7 @@ from mycelium.observe.latency import LatencyHistogram
 from mycelium.observe.tracing import Tracer
 from mycelium.service.dead_letters import DeadLetter
 from mycelium.service.declarations import HandlerDeclaration, OnFailure, handlers_of
-from mycelium.service.service import Draining, Service
+from mycelium.service.service import Service
 from mycelium.transport.remote import PLAIN, Reading
 from mycelium.transport.streams import Item
 
@@ -178,7 +178,7 @@ class ServiceRunner:
             self.state = HealthState.STOPPED
 
     async def _consume(self, mailbox: Subscriber[Any]) -> None:
-        handle = self._handle if self._tracer is None else partial(self._trace, self._tracer)
+        tracer = self._tracer
         try:
             while True:
                 try:
@@ -188,21 +188,22 @@ class ServiceRunner:
                     continue
                 if item is None:
                     return
-                await handle(item)
+                if tracer is not None:
+                    HANDLED.set(item)
+                    marks = item.route.marks
+                    mark = marks.take(item.sequence) if marks else None
+                    if mark is not None:
+                        await self._trace(tracer, item, mark)
+                        continue
+                await self._handle(item)
         except Exception as error:  # noqa: BLE001 - reported, and it ends the host
             # Handlers' errors are dealt with below us: this is a fault of ours, and nobody awaits this task yet.
             self._failed(error)
             self._log.exception("the mailbox of a service failed", mailbox=mailbox.name)
             self._on_fatal()
 
-    async def _trace(self, tracer: Tracer, item: Item) -> None:
-        """:meth:`_handle`, and whatever is logged or published meanwhile knows from what it comes."""
-        HANDLED.set(item)
-        marks = item.route.marks
-        mark = marks.take(item.sequence) if marks else None
-        if mark is None:
-            await self._handle(item)
-            return
+    async def _trace(self, tracer: Tracer, item: Item, mark: Mark) -> None:
+        """:meth:`_handle` as a span, in which whatever is logged or published meanwhile has its part."""
         name = item.route.name
         with tracer.handling(item, mark, self.service.name, name) as span:
             waited = self.service.clock.time_ns() - item.published

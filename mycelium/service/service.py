@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
 from mycelium.bus.bus import Bus
 from mycelium.bus.publisher import Publisher
 from mycelium.core.clock import Clock
-from mycelium.core.errors import ContractError, MyceliumError
+from mycelium.core.errors import ContractError, Draining
 from mycelium.core.message import Message
 from mycelium.observe.tracing import Tracer
 from mycelium.service.intake import Intake
@@ -41,10 +41,6 @@ class NoSettings(BaseModel):
 
 S = TypeVar("S", bound=BaseModel)
 M = TypeVar("M", bound=Message)
-
-
-class Draining(MyceliumError):  # noqa: N818 - it says what goes on, not that something is wrong
-    """The host is draining: raised by :meth:`Service.breathe` inside ``run``. Let it pass."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mycelium.bus.bus import Bus
-from mycelium.bus.subscriber import Subscriber
+from mycelium.bus.subscriber import Delivery, Subscriber
+from mycelium.core.envelope import Envelope
 from mycelium.core.errors import ClosedError, ContractError, PathError, QueueFullError, WouldBlock
 from mycelium.core.ledger import Cause, Ledger
 from mycelium.core.message import Message
 from mycelium.core.policy import QueuePolicy
+from mycelium.core.trace import Mark, MessageId, Published, TraceContext
 from mycelium.testing.paths import Ends, Path
 
 # More than all the buffers of a path together hold.
@@ -528,6 +530,60 @@ async def check_durable_name_is_taken_over(path: Path) -> None:
                     raise AssertionError("two readers go on under one durable name")
 
 
+class _EveryThird:
+    """Traces every third message of a stream. See :class:`~mycelium.core.trace.Tracing`."""
+
+    inside = staticmethod(lambda: None)
+
+    def gap(self, _topic: str) -> int:
+        return 3
+
+    def published(self, _published: Published, due: Sequence[int]) -> list[Mark]:
+        return [_mark_of(sequence) for sequence in due]
+
+    def repaired(self, _envelopes: Sequence[Envelope], _began: int, _reader: str) -> None:
+        pass
+
+
+def _mark_of(sequence: int) -> Mark:
+    return Mark(sequence, sequence, TraceContext(sequence, 1, "a=1"), MessageId(7, 8, sequence, "cause"))
+
+
+async def check_traces_go_with_their_messages(path: Path) -> None:
+    """Of many messages, published alone and together, each that is traced says so to its reader, and no other does."""
+    lanes = ("a", "b")
+    sent = [Tick(lanes[n // 1_000 % 2], n) for n in range(MANY)]
+    async with path.open() as ends:
+        async with _subscribed(ends) as subscriber:
+
+            async def publish(bus: Bus) -> None:
+                bus.network.tracing = _EveryThird()
+                async with bus.publisher(Tick) as publisher:
+                    for start in range(0, MANY, 1_000):
+                        some = sent[start : start + 1_000]
+                        await publisher.publish_many(some[:700])
+                        for message in some[700:]:
+                            await publisher.publish(message)
+
+            async def read(_bus: Bus) -> list[Delivery[Tick]]:
+                found: list[Delivery[Tick]] = []
+                async for batch in subscriber.delivery_batches(100):
+                    found += batch
+                    if len(found) == MANY:
+                        break
+                return found
+
+            publishing = asyncio.create_task(ends.writer.call(publish))
+            deliveries = await ends.reader.call(read)
+            await publishing
+        _balanced(ends.ledger())
+    assert len(deliveries) == MANY
+    for one in deliveries:
+        expected = _mark_of(one.sequence) if one.sequence % 3 == 0 else None
+        assert one.trace == (expected and expected.context), one.sequence
+        assert one.cause == (expected and expected.cause), one.sequence
+
+
 CHECKS: tuple[Callable[[Path], Awaitable[None]], ...] = (
     check_order_and_completeness,
     check_batches,
@@ -548,6 +604,7 @@ CHECKS: tuple[Callable[[Path], Awaitable[None]], ...] = (
     check_identity,
     check_deliveries_identify_messages,
     check_publisher_mistakes,
+    check_traces_go_with_their_messages,
 )
 """Every promise, in the order in which a new transport would want to meet them."""
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -80,5 +81,5 @@ def test_from_the_log_to_the_signal_through_four_processes(tmp_path: Path) -> No
     assert {span.resource["service.namespace"] for span in spans} == {"polygon-arbitrage"}
     signal, cause = way[1], way[2]
     assert signal.attributes["mycelium.causation"].startswith(cause.attributes["messaging.destination.name"])
-    for inner, outer in zip(way, way[1:], strict=False):
+    for inner, outer in pairwise(way):
         assert inner.began >= outer.began, f"{inner.name} began before {outer.name}"

@@ -44,27 +44,12 @@ class Collector:
 
     def take(self, body: bytes) -> None:
         request = ExportTraceServiceRequest.FromString(body)
-        found = []
-        for resource_spans in request.resource_spans:
-            resource = _values(resource_spans.resource.attributes)
-            for scope_spans in resource_spans.scope_spans:
-                for span in scope_spans.spans:
-                    found.append(
-                        Collected(
-                            span.name,
-                            span.trace_id.hex(),
-                            span.span_id.hex(),
-                            span.parent_span_id.hex(),
-                            span.start_time_unix_nano,
-                            span.end_time_unix_nano,
-                            resource,
-                            _values(span.attributes),
-                            tuple(link.span_id.hex() for link in span.links),
-                            tuple(event.name for event in span.events),
-                            span.status.code == Status.STATUS_CODE_ERROR,
-                            span.status.message,
-                        )
-                    )
+        found = [
+            _collected(span, _values(resource_spans.resource.attributes))
+            for resource_spans in request.resource_spans
+            for scope_spans in resource_spans.scope_spans
+            for span in scope_spans.spans
+        ]
         with self._came:
             self.spans += found
             self._came.notify_all()
@@ -76,6 +61,23 @@ class Collector:
                 names = sorted({f"{span.resource['service.name']}: {span.name}" for span in self.spans})
                 raise AssertionError(f"not so after {seconds} s; {len(self.spans)} spans have come: {names}")
             return list(self.spans)
+
+
+def _collected(span: Any, resource: dict[str, Any]) -> Collected:
+    return Collected(
+        span.name,
+        span.trace_id.hex(),
+        span.span_id.hex(),
+        span.parent_span_id.hex(),
+        span.start_time_unix_nano,
+        span.end_time_unix_nano,
+        resource,
+        _values(span.attributes),
+        tuple(link.span_id.hex() for link in span.links),
+        tuple(event.name for event in span.events),
+        span.status.code == Status.STATUS_CODE_ERROR,
+        span.status.message,
+    )
 
 
 def _values(attributes: Any) -> dict[str, Any]:

@@ -9,10 +9,11 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from mycelium.observe.endpoints import METRICS, PUBLIC, application
+from mycelium.observe.exemplars import BOUNDS_NS
 from mycelium.observe.figures import Figures
 from mycelium.observe.http_guard import Guard
 from mycelium.observe.latency import LatencyHistogram
-from mycelium.observe.metrics import BOUNDS_NS, Exposition
+from mycelium.observe.metrics import Exposition
 from tests.unit.observe.test_http_guard import Time, ask
 
 OPEN = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"

@@ -1,0 +1,1 @@
+"""What it costs to be watched: traced, scraped, and neither."""
