@@ -115,7 +115,7 @@ def tap(
     addresses = asked_stores(topology)
     spec = load_spec(topology.spec_path)
     credentials = operator_credentials(topology, operator)
-    rights = None if credentials is None else _rights(spec, operator, topology.spec_path)
+    rights = None if credentials is None else rights_of(spec, operator, topology.spec_path)
     known = known_contracts(spec, topology.spec_path)
     selection = select_from(known, spec, pattern, contract, rights, operator)
     conditions = _conditions(where or [], known, selection)
@@ -260,7 +260,12 @@ def _not_granted(operator: str, name: str, wanted: Pattern, mine: Collection[Pat
     return ConfigError([Problem("--as", operator, message)])
 
 
-def _rights(spec: SystemSpec, operator: str, spec_path: Path) -> Rights:
+def rights_of(spec: SystemSpec, operator: str, spec_path: Path) -> Rights:
+    """What an operator may do.
+
+    Raises:
+        ConfigError: there is no such operator.
+    """
     access = access_of(spec)
     if operator not in access:
         known = ", ".join(spec.operators) or "none"

@@ -15,6 +15,7 @@ from mycelium.cli.values import ELLIPSIS, brief, escaped, items_of, json_line, p
 from mycelium.core.envelope import Envelope
 from mycelium.core.errors import WireError
 from mycelium.core.message import Contract, PayloadCodec
+from mycelium.core.trace import marks_of
 
 SECOND_NS = 1_000_000_000
 INDENT = "    "
@@ -57,6 +58,8 @@ class Record:
         name: of the contract; None if it is not known here.
         fields: what it says.
         problem: why that is not what its contract says; None if it is.
+        trace_id: of the trace that it is a part of, if it is traced.
+        cause: the id of the message whose handling published it, if it is traced and there was one.
     """
 
     published: int
@@ -68,6 +71,13 @@ class Record:
     name: str | None
     fields: Fields
     problem: str | None = None
+    trace_id: str | None = None
+    cause: str | None = None
+
+    @property
+    def id(self) -> str:
+        """What identifies it, as ``mycelium trace`` takes it."""
+        return f"{self.topic}@{self.source}.{self.epoch}.{self.sequence}"
 
 
 class Records:
@@ -93,10 +103,15 @@ class Records:
         name = known.name if known is not None else None
         messages, problem = self._decode(envelope)
         source = self._source_name(envelope.source)
+        marks = {sequence: mark for mark in marks_of(envelope) for sequence in range(mark.first, mark.last + 1)}
         for place, fields in enumerate(messages[skip:], skip):
+            mark = marks.get(envelope.sequence + place)
+            cause = mark.cause if mark is not None else None
             yield Record(
                 envelope.published, envelope.topic, source, envelope.epoch, envelope.sequence + place,
                 envelope.type_id, name, fields, problem,
+                None if mark is None else f"{mark.context.trace_id:032x}",
+                None if cause is None else cause.written(self._source_name(cause.source)),
             )  # fmt: skip
 
     def _decode(self, envelope: Envelope) -> tuple[list[Fields], str | None]:
@@ -153,6 +168,8 @@ def as_json(record: Record) -> str:
     }
     if record.problem is not None:
         line["problem"] = record.problem
+    if record.trace_id is not None:
+        line["trace_id"], line["cause"] = record.trace_id, record.cause
     return json_line(line)
 
 

@@ -34,7 +34,10 @@ DELAY_MS = 1_000
 """Between two requests, while there is little to send."""
 
 TIMEOUT_SECONDS = 5.0
-"""How long a collector may take for one request, and how long the end of the process waits for the last one."""
+"""How long a collector may take for one request."""
+
+CLOSE_SECONDS = 2.0
+"""How long the end of the process waits for the last spans to be sent."""
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger("tracing")
 
@@ -132,7 +135,7 @@ class SpanSender:
 
     def close(self) -> None:
         """Send what there is, for some seconds at most."""
-        self._processor._batch_processor.shutdown(round(TIMEOUT_SECONDS * 1000))
+        self._processor._batch_processor.shutdown(round(CLOSE_SECONDS * 1000))
 
 
 def _span_context(context: TraceContext, *, is_remote: bool = False) -> SpanContext:

@@ -161,7 +161,7 @@ class Tap:
     async def batches(self) -> AsyncIterator[list[Seen]]:
         """What comes, some frames at a time: first what is kept, where :meth:`begin` said so, then what is new."""
         if self._catching_up:
-            async for batch in self._kept():
+            async for batch in self.kept():
                 yield batch
         while True:
             await self._arrived.wait()
@@ -232,7 +232,8 @@ class Tap:
 
     # --- what is kept ------------------------------------------------------------------------
 
-    async def _kept(self) -> AsyncIterator[list[Seen]]:
+    async def kept(self) -> AsyncIterator[list[Seen]]:
+        """What is kept, from where :meth:`begin` said to now, in the order in which it was published."""
         past: list[_Past] = []
         for store in self._stores:
             for place in itertools.chain.from_iterable(store.places.values()):
