@@ -31,6 +31,8 @@ from mycelium.topology.model import (
     Logging,
     Security,
     ServiceDelivery,
+    TopicSampling,
+    Tracing,
 )
 from strategies.flash_arbitrage.settings import FlashArbitrageSettings
 from tests.docs import command_line
@@ -48,6 +50,8 @@ MODELS: dict[str, type[BaseModel]] = {
     "http": Http,
     "security": Security,
     "logging": Logging,
+    "tracing": Tracing,
+    "tracing.topics": TopicSampling,
     "services.polygon_adapter": PolygonSettings,
     "services.polygon_adapter.live": LiveSettings,
     "services.polygon_adapter.live.endpoints": EndpointEntry,
