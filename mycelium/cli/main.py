@@ -11,6 +11,7 @@ from mycelium.cli.bench import bench
 from mycelium.cli.broker import broker
 from mycelium.cli.check import check
 from mycelium.cli.demo import demo
+from mycelium.cli.doctor import doctor
 from mycelium.cli.guard import guarded
 from mycelium.cli.journal import app as journal_app
 from mycelium.cli.keys import app as keys_app
@@ -30,6 +31,7 @@ app.command()(demo)
 app.command()(broker)
 app.command()(ledger)
 app.command()(check)
+app.command()(doctor)
 app.command()(tap)
 app.command()(trace)
 app.command()(bench)
