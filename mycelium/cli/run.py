@@ -17,6 +17,7 @@ import typer
 from rich.console import Console
 
 from mycelium.bus.clock import SystemClock
+from mycelium.cli import completion
 from mycelium.cli.fabric import fabric_of, readers_elsewhere, reading_of
 from mycelium.cli.guard import EXIT_FAILED, EXIT_INTERRUPTED
 from mycelium.cli.http import Endpoint, endpoint_of, serving
@@ -43,11 +44,18 @@ log: structlog.typing.FilteringBoundLogger = structlog.get_logger("host")
 
 def run(
     service: Annotated[
-        str | None, typer.Argument(help="Run this service only, instead of all that the topology places.")
+        str | None,
+        typer.Argument(
+            help="Run this service only, instead of all that the topology places.",
+            autocompletion=completion.services,
+        ),
     ] = None,
     bundle: Annotated[
         str | None,
-        typer.Option(help="Run the services of this bundle, where the mode makes each bundle a process."),
+        typer.Option(
+            help="Run the services of this bundle, where the mode makes each bundle a process.",
+            autocompletion=completion.bundles,
+        ),
     ] = None,
     config: Annotated[Path, typer.Option("--config", "-c", help="The topology.", envvar="MYCELIUM_CONFIG")] = Path(
         "config/monolith.toml"

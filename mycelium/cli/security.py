@@ -10,6 +10,7 @@ import structlog
 import typer
 
 from mycelium.broker.security import Security, security_of
+from mycelium.cli import completion
 from mycelium.cli.reload import Watched
 from mycelium.core.errors import ConfigError, Problem
 from mycelium.core.policy import Delivery
@@ -49,7 +50,12 @@ def credentials_by_name(topology: LoadedTopology) -> Callable[[str], Credentials
 DEFAULT_OPERATOR = "ledger"
 
 OperatorOption = Annotated[
-    str, typer.Option("--as", help="The operator of system.yaml whose key is shown, where the topology has keys.")
+    str,
+    typer.Option(
+        "--as",
+        help="The operator of system.yaml whose key is shown, where the topology has keys.",
+        autocompletion=completion.operators,
+    ),
 ]
 
 

@@ -21,6 +21,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 from rich.console import Console
 
+from mycelium.cli import completion
 from mycelium.cli.conditions import Condition
 from mycelium.cli.fabric import asked_stores
 from mycelium.cli.security import OperatorOption, operator_credentials
@@ -63,7 +64,13 @@ def tap(
         ),
     ] = None,
     contract: Annotated[
-        str | None, typer.Option("--type", metavar="CONTRACT", help="Only this contract: its name, or its type id.")
+        str | None,
+        typer.Option(
+            "--type",
+            metavar="CONTRACT",
+            help="Only this contract: its name, or its type id.",
+            autocompletion=completion.contracts,
+        ),
     ] = None,
     where: Annotated[
         list[str] | None,
