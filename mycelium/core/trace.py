@@ -169,10 +169,8 @@ class Marks:
         return len(self._marks)
 
     def add(self, marks: Iterable[Mark]) -> None:
-        """Add marks. What is older than those that are here is a repeat, and left aside."""
-        for mark in marks:
-            if not self._marks or mark.first > self._marks[-1].last:
-                self._marks.append(mark)
+        """Add marks, in order. A repeat is let go of with the others."""
+        self._marks.extend(marks)
 
     def take(self, sequence: int) -> Mark | None:
         """The mark of a message, if it has one. Those of older messages are let go of."""
