@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import Any
 
 from mycelium.core.envelope import source_id
 from mycelium.core.trace import MessageId, TraceContext
@@ -27,9 +29,35 @@ class OpenSpan:
     events: list[tuple[int, str]] = field(default_factory=list)
 
 
-HANDLED: ContextVar[Item | None] = ContextVar("mycelium_handled", default=None)
-"""The message that is being handled in this task, where traces are kept; tasks that are made in a handler have it
-too."""
+class Handling:
+    """What a task that handles messages has in hand. One object for all of them: to set a context variable for each
+    message would cost ten times as much.
+
+    Args:
+        task: that handles them.
+    """
+
+    __slots__ = ("item", "task")
+
+    def __init__(self, task: asyncio.Task[Any] | None) -> None:
+        self.task = task
+        self.item: Item | None = None
+
+
+HANDLING: ContextVar[Handling | None] = ContextVar("mycelium_handling", default=None)
+"""Set in tasks that handle messages, and in those that they make."""
+
+
+def handled() -> Item | None:
+    """The message that this task handles. A task that was made by a handler may outlive the call: it has none."""
+    handling = HANDLING.get()
+    if handling is None:
+        return None
+    try:
+        return handling.item if handling.task is asyncio.current_task() else None
+    except RuntimeError:
+        return None  # a thread that a handler has asked to do something
+
 
 SPAN: ContextVar[OpenSpan | None] = ContextVar("mycelium_span", default=None)
 """The span of the handler of this task, if its message is traced."""

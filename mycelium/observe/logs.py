@@ -12,7 +12,7 @@ from typing import TextIO
 
 import structlog
 
-from mycelium.observe.current import HANDLED, SPAN, id_of
+from mycelium.observe.current import SPAN, handled, id_of
 from mycelium.observe.redaction import redact
 
 
@@ -87,8 +87,8 @@ class Repeats:
 
 
 def _add_ids(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """What this task handles, where traces are kept."""
-    item = HANDLED.get()
+    """What this task handles, and in which trace."""
+    item = handled()
     if item is not None:
         event.setdefault("message", id_of(item).written(item.route.stream.id.source_name))
     span = SPAN.get()

@@ -17,7 +17,7 @@ from typing import Protocol
 from mycelium.core.envelope import Envelope
 from mycelium.core.errors import Draining
 from mycelium.core.trace import Mark, MessageId, Published, TraceContext, marks_of
-from mycelium.observe.current import HANDLED, LEFT_OUT, SPAN, OpenSpan, id_of
+from mycelium.observe.current import HANDLING, LEFT_OUT, SPAN, OpenSpan, handled, id_of
 from mycelium.observe.figures import Figures
 from mycelium.observe.sampling import Ratios, Sampler
 from mycelium.transport.streams import Item
@@ -120,10 +120,10 @@ class Tracer:
         span = SPAN.get()
         if span is not None:
             return [self._publish(published, published.first, last, span.context, span.cause)]
-        item = HANDLED.get()
-        is_part = item is not None or LEFT_OUT.get()
+        is_part = HANDLING.get() is not None or LEFT_OUT.get()
         if is_part and self._sampler.own_ratio(published.stream.topic) is None:
             return []
+        item = handled()
         cause = id_of(item) if item is not None else None
         admitted = [sequence for sequence in due if self._sampler.admits(published.time)]
         return [self._publish(published, sequence, sequence, None, cause) for sequence in admitted]
@@ -193,7 +193,7 @@ class Tracer:
             )
 
     def _begins(self) -> bool:
-        is_part = HANDLED.get() is not None or LEFT_OUT.get()
+        is_part = HANDLING.get() is not None or LEFT_OUT.get()
         return not is_part and self._sampler.chooses() and self._sampler.admits(self._time_ns())
 
     # --- handling ----------------------------------------------------------------------------

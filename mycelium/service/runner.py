@@ -18,7 +18,7 @@ from mycelium.core.ledger import Cause
 from mycelium.core.message import PayloadCodec
 from mycelium.core.policy import QueuePolicy
 from mycelium.core.trace import Mark
-from mycelium.observe.current import HANDLED
+from mycelium.observe.current import HANDLING, Handling
 from mycelium.observe.exemplars import Exemplars
 from mycelium.observe.health import Health, HealthState
 from mycelium.observe.latency import LatencyHistogram
@@ -179,17 +179,20 @@ class ServiceRunner:
 
     async def _consume(self, mailbox: Subscriber[Any]) -> None:
         tracer = self._tracer
+        handling = Handling(asyncio.current_task())
+        HANDLING.set(handling)
         try:
             while True:
                 try:
                     item = await mailbox.take()
                 except QueueFullError as error:
+                    handling.item = None
                     self._overflowed(mailbox, error)
                     continue
                 if item is None:
                     return
+                handling.item = item
                 if tracer is not None:
-                    HANDLED.set(item)
                     marks = item.route.marks
                     mark = marks.take(item.sequence) if marks else None
                     if mark is not None:
