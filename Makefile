@@ -65,6 +65,11 @@ spec: .venv/.dev ## Hold code, topologies and generated pages to system.yaml
 	$(BIN)/mycelium spec check
 	$(BIN)/mycelium spec diagram --check docs/reference/system.md
 	$(BIN)/mycelium spec asyncapi --check docs/reference/asyncapi.yaml
+	$(BIN)/python -m compose.grafana.boards --check
+
+.PHONY: dashboards
+dashboards: .venv/.dev ## Write the dashboards of Grafana from compose/grafana
+	$(BIN)/python -m compose.grafana.boards
 
 .PHONY: bench
 bench: .venv/.dev ## Measure the hot paths, and a late reader that catches up

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
@@ -90,6 +91,7 @@ def test_the_rules_are_made_of_metrics_that_there_are() -> None:
     there = set(expressions()) | {"up"}
     for name, kind in exported().items():
         there |= {name + part for part in ("_bucket", "_count", "_sum")} if kind == "histogram" else {name}
+    there.add("mycelium_service_behind")  # of the adapter: test_dashboards.py asks a real one
     found = {name: names_in(expression) for name, expression in expressions().items()}
     assert all(found.values())
     assert {name: used - there for name, used in found.items() if used - there} == {}
@@ -102,3 +104,34 @@ def test_every_rule_is_tested() -> None:
         "subscription:mycelium_delivery_latency_seconds:p99_5m",
         "instance:mycelium_event_loop_delay_seconds:p99_5m",
     }, "these two are tested by the alerts that stand on them"
+
+
+def alerts() -> dict[str, dict[str, Any]]:
+    groups = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
+    return {rule["alert"]: rule for group in groups for rule in group["rules"] if "alert" in rule}
+
+
+def test_every_alert_is_tested_in_both_ways() -> None:
+    tests = yaml.safe_load(RULES.with_name("rules_test.yml").read_text(encoding="utf-8"))["tests"]
+    cases = [case for test in tests for case in test.get("alert_rule_test", ())]
+    assert {case["alertname"] for case in cases if case["exp_alerts"]} == set(alerts())
+    # At least once where all is well for long, and not only before its time has come.
+    (calm,) = [test for test in tests if test["name"] == "nothing fires where nothing is wrong"]
+    assert [case["alertname"] for case in calm["alert_rule_test"]] == list(alerts())
+    assert all(case["exp_alerts"] == [] for case in calm["alert_rule_test"])
+    # Where nothing is measured nothing fires either.
+    measured = names_in(str(calm["input_series"]))
+    assert {name for name, rule in alerts().items() if not names_in(rule["expr"]) & measured} == {
+        "MyceliumEventLoopBlocked", "MyceliumSlowDelivery",
+    }, "these two stand on recorded ones"  # fmt: skip
+
+
+def test_every_alert_says_what_to_do() -> None:
+    assert len(alerts()) > 20
+    for name, rule in alerts().items():
+        assert rule["labels"]["severity"] in ("critical", "warning"), name
+        assert set(rule["annotations"]) == {"summary", "description", "runbook"}, name
+        assert "$value" in rule["annotations"]["description"], name
+        todo, page = rule["annotations"]["runbook"].rsplit(" ", 1)
+        assert len(todo) > 20
+        assert (REPOSITORY / page).is_file(), (name, page)

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 import mycelium
+from adapters.dashboard.settings import DashboardSettings
 from adapters.polygon.live.settings import CacheEntry, EndpointEntry, FilterEntry, LiveSettings, VenueEntry
 from adapters.polygon.settings import PolygonSettings
 from adapters.report.service import ReportSettings
@@ -60,6 +61,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "services.polygon_adapter.live.cache": CacheEntry,
     "services.flash_arbitrage": FlashArbitrageSettings,
     "services.run_report": ReportSettings,
+    "services.dashboard": DashboardSettings,
 }
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from mycelium.transport.ports import free_ports
 from tests.conftest import REPOSITORY
 from tests.live.world import World
 from tests.processes.running import Processes
@@ -43,6 +44,7 @@ def test_signals_are_those_of_the_final_chain(
     monkeypatch.setenv(f"{prefix}POLYGON_ADAPTER__LIVE__ENDPOINTS", json.dumps(endpoints))
     monkeypatch.setenv(f"{prefix}POLYGON_ADAPTER__LIVE__STATE", str(state))
     monkeypatch.setenv(f"{prefix}RUN_REPORT__DIRECTORY", str(live))
+    monkeypatch.setenv(f"{prefix}DASHBOARD__PORT", str(free_ports(1)[0]))
     config = REPOSITORY / "config" / "demo-live.toml"
     system = started.mycelium("run", "--config", config, "--log-level", "debug", "--quiet")
     system.wait_for("begins")

@@ -11,8 +11,11 @@ import sys
 import threading
 from pathlib import Path
 
+from rich.console import Console
+
 from adapters.polygon.record.playground import Playground
 from adapters.polygon.record.tools import Tools
+from mycelium.topology.load import load_topology
 
 STOP_SECONDS = 60.0
 """How long the system may take to write its report."""
@@ -43,8 +46,10 @@ def run_live_demo(
         The system's exit code; 0 if it was ended by Ctrl-C and had nothing to complain of.
 
     Raises:
+        ConfigError: the topology is wrong.
         NodeError: the node did not start, or failed.
     """
+    dashboard = dashboard_address(config)
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     stopping = threading.Event()
@@ -56,6 +61,8 @@ def run_live_demo(
         environment = {**os.environ, "MYCELIUM_SERVICES__POLYGON_ADAPTER__LIVE__ENDPOINTS": endpoints}
         # In a session of its own: Ctrl-C is for us, and it is ended when there is nothing more to come.
         system = subprocess.Popen(command, env=environment, start_new_session=True)  # noqa: S603 - our own command
+        if dashboard is not None:
+            Console(stderr=True, soft_wrap=True).print(f"the dashboard: {dashboard}", highlight=False)
         before = signal.signal(signal.SIGINT, lambda *_: stopping.set())
         try:
             done = 0
@@ -71,3 +78,16 @@ def run_live_demo(
             if system.poll() is None:
                 system.kill()
                 system.wait()
+
+
+def dashboard_address(config: Path) -> str | None:
+    """Where the dashboard of a topology is, for a browser on this host; None if it is served nowhere.
+
+    Args:
+        config: the topology.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    port = load_topology(config).values.services.get("dashboard", {}).get("port")
+    return None if port is None else f"http://127.0.0.1:{port}/"
