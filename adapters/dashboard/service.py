@@ -14,11 +14,11 @@ from adapters.dashboard.settings import DashboardSettings
 from adapters.dashboard.wiring import wiring_of
 from contracts.market import BlockClosed, PoolMetadata
 from contracts.signals import ArbitrageSignal
-from mycelium.cli import http
 from mycelium.core.errors import ConfigError, Problem
 from mycelium.core.policy import QueuePolicy
 from mycelium.observe.redaction import register_secret
 from mycelium.observe.statistics import ProcessStatistics
+from mycelium.observe.token import read_token
 from mycelium.service import Service, handles
 from mycelium.service.service import ServiceContext
 from mycelium.spec.model import load_spec
@@ -135,7 +135,7 @@ def _token_in(path: Path) -> str:
     """The token in a file, by the rules of ``[http]``."""
     key = "services.dashboard.token_file"
     try:
-        return http._token(path)
+        return read_token(path)
     except OSError as error:
         raise ConfigError([Problem("the topology", key, f"cannot be read: {error.strerror}", str(path))]) from None
     except ValueError as error:

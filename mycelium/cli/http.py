@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from mycelium import __version__
 from mycelium.broker.broker import Broker
 from mycelium.core.errors import ConfigError, Problem
 from mycelium.observe.figures import Figures
 from mycelium.observe.redaction import register_secret
+from mycelium.observe.token import read_token
 from mycelium.topology.hosts import is_loopback
 from mycelium.topology.load import LoadedTopology
 
-SHORTEST_TOKEN = 32
-"""Characters. Chosen by us: 128 bits where a program has chosen them, written in hexadecimal."""
-_LONGEST_TOKEN = 1024
-_OTHERS = stat.S_IRWXO | stat.S_IWGRP
 _KEY = "http.token_file"
 
 
@@ -57,32 +51,12 @@ def endpoint_of(topology: LoadedTopology, process: str | None) -> Endpoint | Non
     if http.token_file is not None:
         path = topology.directory / http.token_file
         try:
-            token = _token(path)
+            token = read_token(path)
         except (OSError, ValueError) as error:
             reason = f"cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
             raise ConfigError([Problem(topology.origin("http", "token_file"), _KEY, reason, str(path))]) from None
         register_secret(token)
     return Endpoint(http.host, port, token)
-
-
-def _token(path: Path) -> str:
-    """The token in a file. What is wrong is said without it."""
-    # Not to wait for a writer, should it be a pipe.
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        mode = os.fstat(file.fileno()).st_mode
-        if not stat.S_ISREG(mode):
-            raise ValueError("is no file")
-        if mode & _OTHERS:
-            raise ValueError(
-                f"can be read by others or written by its group (mode {stat.S_IMODE(mode):04o}); chmod 600"
-            )
-        text = file.read(_LONGEST_TOKEN + 1).strip()
-    how = "make one with: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
-    if len(text) > _LONGEST_TOKEN or not all(0x21 <= byte <= 0x7E for byte in text):
-        raise ValueError(f"holds no token, which is one line of visible ASCII characters; {how}")
-    if len(text) < SHORTEST_TOKEN:
-        raise ValueError(f"holds a token of {len(text)} characters, which needs {SHORTEST_TOKEN}; {how}")
-    return text.decode("ascii")
 
 
 @asynccontextmanager
