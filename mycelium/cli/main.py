@@ -18,6 +18,7 @@ from mycelium.cli.ledger import ledger
 from mycelium.cli.run import run
 from mycelium.cli.spec import app as spec_app
 from mycelium.cli.tap import tap
+from mycelium.cli.top import top
 
 app: typer.Typer = typer.Typer(
     no_args_is_help=True,
@@ -30,6 +31,7 @@ app.command()(broker)
 app.command()(ledger)
 app.command()(check)
 app.command()(tap)
+app.command()(top)
 app.command()(bench)
 app.add_typer(spec_app, name="spec")
 app.add_typer(journal_app, name="journal")

@@ -16,6 +16,7 @@ import structlog
 import typer
 from rich.console import Console
 
+from mycelium import __version__
 from mycelium.bus.clock import SystemClock
 from mycelium.cli.fabric import fabric_of, readers_elsewhere, reading_of
 from mycelium.cli.guard import EXIT_FAILED, EXIT_INTERRUPTED
@@ -29,6 +30,7 @@ from mycelium.core.errors import ConfigError, Problem
 from mycelium.observe.logs import LogFormat, configure_logging, set_level
 from mycelium.service.figures import tell_host
 from mycelium.service.host import Host, Outcome, Placement, summary_of
+from mycelium.service.telling import Telling
 from mycelium.spec.check import check_topology
 from mycelium.topology.model import Mode, Topology
 
@@ -160,6 +162,18 @@ def _process_of(system: System, names: list[str]) -> str | None:
     return next(bundle.name for bundle in values.bundles if names[0] in bundle.services)
 
 
+def _told_as(system: System, names: list[str]) -> str:
+    """What the process that runs these services calls itself in its statistics.
+
+    Its bundle, or ``monolith``; the service where it is only one of a bundle, which others may run beside it.
+    """
+    bundle = _process_of(system, names)
+    if bundle is None:
+        return str(Mode.MONOLITH.value)
+    (services,) = (placed.services for placed in system.topology.values.bundles if placed.name == bundle)
+    return bundle if len(names) == len(services) else names[0]
+
+
 async def _host(
     system: System,
     hosted: list[Placement],
@@ -170,6 +184,9 @@ async def _host(
 ) -> Outcome:
     names = [placed.service_type.name for placed in hosted]
     fabric = fabric_of(system, names)
+    telling = Telling(
+        _told_as(system, names), __version__, lambda figures: tell_host(figures, host.statistics()), clock
+    )
     host = Host(
         hosted,
         clock=clock,
@@ -177,6 +194,7 @@ async def _host(
         report=view.report,
         fabric=fabric,
         readers=readers_elsewhere(system, names) if fabric is not None else frozenset(),
+        telling=telling,
     )
 
     def take_up(values: Topology) -> None:

@@ -18,10 +18,12 @@ from mycelium.core.ledger import Ledger
 from mycelium.core.message import Message
 from mycelium.observe.health import Health, HealthState
 from mycelium.observe.latency import LatencyHistogram
+from mycelium.observe.statistics import ProcessStatistics
 from mycelium.service.dead_letters import DeadLetter
 from mycelium.service.declarations import handlers_of
 from mycelium.service.runner import ServiceRunner
 from mycelium.service.service import Progress, Service, ServiceContext
+from mycelium.service.telling import Telling
 from mycelium.transport.addresses import Fabric
 from mycelium.transport.exchange import Network
 from mycelium.transport.remote import PLAIN, Reading
@@ -102,6 +104,7 @@ class Host:
         readers: handlers of services elsewhere that read what is published here: their names in the ledger. The
             services run when these have joined, or have not in time.
         report: takes the services' progress.
+        telling: says what this process does, to others or to a service here that handles it; None to say nothing.
     """
 
     def __init__(
@@ -113,6 +116,7 @@ class Host:
         fabric: Fabric | None = None,
         readers: frozenset[str] = frozenset(),
         report: Callable[[Progress], None] = lambda _progress: None,
+        telling: Telling | None = None,
     ) -> None:
         self._placements = in_flow_order(placements)
         self._clock = clock
@@ -120,6 +124,7 @@ class Host:
         self._report = report
         self._ready_seconds = fabric.ready_seconds if fabric is not None else 0.0
         self._readers = readers
+        self._telling = telling if fabric is not None or _is_heard(placements) else None
         self._network = Network(fabric=fabric, time_ns=clock.time_ns)
         self._stopping = asyncio.Event()
         self._runners: list[ServiceRunner] = []
@@ -186,12 +191,17 @@ class Host:
             try:
                 for runner in self._runners:
                     await _start(runner)
-                await self._wire()
-                log.info("ready", services=[runner.service.name for runner in self._runners])
-                began = self._clock.time_ns()
-                await self._work()
-                drained = await self._drain()
-                ended = self._clock.time_ns()
+                async with AsyncExitStack() as telling:
+                    if self._telling is not None:
+                        # Before it is wired: one that waits for others is worth looking at too.
+                        bus = self._runners[0].service.bus
+                        await telling.enter_async_context(self._telling.publishing(bus))
+                    await self._wire()
+                    log.info("ready", services=[runner.service.name for runner in self._runners])
+                    began = self._clock.time_ns()
+                    await self._work()
+                    drained = await self._drain()
+                    ended = self._clock.time_ns()
             finally:
                 for runner in self._runners:
                     await runner.close()
@@ -264,6 +274,15 @@ class Host:
             log.error("draining took too long, the rest is dropped", seconds=self.drain_seconds, queued=queued)
             return False
         return True
+
+
+def _is_heard(placements: Sequence[Placement]) -> bool:
+    """Whether one of these services handles what processes say of themselves."""
+    return any(
+        declared.message_type is ProcessStatistics
+        for placement in placements
+        for declared in handlers_of(placement.service_type)
+    )
 
 
 async def _start(runner: ServiceRunner) -> None:

@@ -28,6 +28,7 @@ from mycelium.core.envelope import source_id
 from mycelium.core.errors import ConfigError, ContractError, PathError, Problem, UsageError
 from mycelium.core.ledger import Ledger, RouteEntry
 from mycelium.core.message import Contract, Message, PayloadCodec
+from mycelium.core.unbooked import UNBOOKED
 from mycelium.transport.addresses import Fabric
 from mycelium.transport.links import Inbound, Link, LinkSink, ThreadLink
 from mycelium.transport.queues import BoundedQueue
@@ -438,7 +439,7 @@ class Exchange:
         """The books of this event loop."""
         open_routes = [entry for subscription in self._subscriptions for entry in _entries(subscription)]
         books = Ledger(
-            streams=tuple(stream.entry() for stream in self._streams),
+            streams=tuple(stream.entry() for stream in self._streams if stream.contract.type_id not in UNBOOKED),
             routes=(*self._closed_routes.values(), *open_routes),
             frames_refused=self._inbound.refused.frozen(),
         )
@@ -451,7 +452,8 @@ def _remove_sink(stream: Stream, sink: Sink) -> None:
 
 def _entries(subscription: Subscription) -> list[RouteEntry]:
     queued = subscription.queue.queued_by_route()
-    local = [route.entry(queued[route]) for route in list(subscription.routes)]
+    booked = [route for route in list(subscription.routes) if route.stream.contract.type_id not in UNBOOKED]
+    local = [route.entry(queued[route]) for route in booked]
     return local + entries(subscription.inlets, queued)
 
 
