@@ -30,6 +30,7 @@ from mycelium.core.ledger import Tally
 from mycelium.core.message import FIRST_RESERVED_TYPE_ID
 from mycelium.core.policy import Delivery
 from mycelium.core.trace import TracingOfBroker, is_marked
+from mycelium.core.unbooked import UNBOOKED
 from mycelium.journal import Journal, JournalError, JournalFullError
 from mycelium.transport.addresses import StoreAddress
 from mycelium.transport.binding import bind
@@ -312,6 +313,8 @@ class Broker:
         return True
 
     def _is_live(self, envelope: Envelope) -> bool:
+        if envelope.type_id in UNBOOKED:
+            return True  # whatever its contracts are: nobody declares these
         return self._contracts is not None and self._contracts.get(envelope.type_id) is Delivery.LIVE
 
     def _pass_on(self, envelope: Envelope, data: bytes) -> bool:
@@ -319,7 +322,8 @@ class Broker:
         if not self._is_live(envelope):
             return False
         self.store.pass_on(data)
-        self.passed_on += envelope.count
+        if envelope.type_id not in UNBOOKED:
+            self.passed_on += envelope.count
         self._note_traced(envelope)
         return True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import signal
 import sys
 from functools import partial
@@ -12,6 +13,7 @@ from typing import Annotated, Any
 import structlog
 import typer
 
+from mycelium import __version__
 from mycelium.broker.broker import Broker
 from mycelium.broker.security import Security
 from mycelium.bus.clock import SystemClock
@@ -20,12 +22,16 @@ from mycelium.cli.http import Endpoint, endpoint_of, serving, unready_of
 from mycelium.cli.reload import Reloader
 from mycelium.cli.security import check_binding, deliveries, rules_watched, security_from, warn_if_open
 from mycelium.cli.tracing import tracing
+from mycelium.core.envelope import build_frame, source_id
 from mycelium.core.errors import ConfigError, Problem
+from mycelium.core.message import PayloadCodec
 from mycelium.journal import Journal
 from mycelium.observe.broker_figures import tell_broker
 from mycelium.observe.figures import Figures
 from mycelium.observe.logs import LogFormat, configure_logging, set_level
+from mycelium.observe.statistics import ProcessStatistics
 from mycelium.observe.tracing import Tracer
+from mycelium.service.telling import Say, Telling
 from mycelium.spec.model import SystemSpec, load_spec
 from mycelium.topology.load import LoadedTopology, load_topology
 from mycelium.topology.model import BROKER, Topology
@@ -104,7 +110,7 @@ async def _serve(
         journal,
         SystemClock().time_ns,
         contracts=deliveries(spec),
-        names=tuple(spec.services),
+        names=(*spec.services, BROKER),
         security=security,
         limits=Limits(**settings.limits.model_dump()),
         traced=tracer.kept if tracer is not None else None,
@@ -124,13 +130,9 @@ async def _serve(
             journal.retain(retention_of(values.broker))
         set_level(values.logging.level)
 
+    clock = SystemClock()
     try:
-        async with serving(
-            endpoint,
-            partial(unready_of, made),
-            tell,
-            SystemClock().time_ns,
-        ):
+        async with serving(endpoint, partial(unready_of, made), tell, clock.time_ns):
             made.open()
             kept = journal.statistics()
             log.info(
@@ -144,11 +146,32 @@ async def _serve(
                 keys=None if security is None else len(security.users),
             )
             rules = [] if security is None else [rules_watched(topology, spec, security, made.renew)]
-            async with Reloader(topology, CHANGEABLE, take_up, rules).watching():
+            telling = Telling(BROKER, __version__, tell, clock)
+            async with (
+                Reloader(topology, CHANGEABLE, take_up, rules).watching(),
+                telling.saying(_say_of(made, clock.time_ns())),
+            ):
                 await _first(stopping, made.failed)
     finally:
         await made.aclose()
     log.info("stopped", accepted=made.accepted, duplicates=made.duplicates, refused=dict(made.refused.counts))
+
+
+def _say_of(made: Broker, epoch: int) -> Say:
+    """What passes on the statistics of a broker, which has no bus to publish them on.
+
+    Args:
+        made: the broker.
+        epoch: its incarnation, ns since the Unix epoch.
+    """
+    codec, source, numbers = PayloadCodec(ProcessStatistics), source_id(BROKER), itertools.count(1)
+
+    async def say(said: ProcessStatistics) -> None:
+        topic, payload = codec.contract.topic.topic_of(said), codec.encode([said])
+        frame = build_frame(topic, codec.contract.type_id, 1, source, epoch, next(numbers), said.time, payload)
+        made.store.pass_on(frame)
+
+    return say
 
 
 async def _first(stopping: asyncio.Event, failed: asyncio.Future[None]) -> None:

@@ -19,6 +19,7 @@ from mycelium.cli.ledger import ledger
 from mycelium.cli.run import run
 from mycelium.cli.spec import app as spec_app
 from mycelium.cli.tap import tap
+from mycelium.cli.top import top
 from mycelium.cli.trace import trace
 
 app: typer.Typer = typer.Typer(
@@ -34,6 +35,7 @@ app.command()(check)
 app.command()(doctor)
 app.command()(tap)
 app.command()(trace)
+app.command()(top)
 app.command()(bench)
 app.add_typer(spec_app, name="spec")
 app.add_typer(journal_app, name="journal")

@@ -16,6 +16,7 @@ import structlog
 import typer
 from rich.console import Console
 
+from mycelium import __version__
 from mycelium.bus.clock import SystemClock
 from mycelium.cli import completion
 from mycelium.cli.fabric import fabric_of, readers_elsewhere, reading_of
@@ -33,6 +34,7 @@ from mycelium.observe.logs import LogFormat, configure_logging, set_level
 from mycelium.observe.tracing import Tracer
 from mycelium.service.figures import tell_host
 from mycelium.service.host import Host, Outcome, Placement, summary_of
+from mycelium.service.telling import Telling
 from mycelium.spec.check import check_topology
 from mycelium.topology.model import Mode, Topology
 
@@ -173,6 +175,18 @@ def _process_of(system: System, names: list[str]) -> str | None:
     return next(bundle.name for bundle in values.bundles if names[0] in bundle.services)
 
 
+def _told_as(system: System, names: list[str]) -> str:
+    """What the process that runs these services calls itself in its statistics.
+
+    Its bundle, or ``monolith``; the service where it is only one of a bundle, which others may run beside it.
+    """
+    bundle = _process_of(system, names)
+    if bundle is None:
+        return str(Mode.MONOLITH.value)
+    (services,) = (placed.services for placed in system.topology.values.bundles if placed.name == bundle)
+    return bundle if len(names) == len(services) else names[0]
+
+
 async def _host(
     system: System,
     hosted: list[Placement],
@@ -184,6 +198,12 @@ async def _host(
 ) -> Outcome:
     names = [placed.service_type.name for placed in hosted]
     fabric = fabric_of(system, names)
+
+    def tell(figures: Figures) -> None:
+        tell_host(figures, host.statistics())
+        if tracer is not None:
+            tracer.tell(figures)
+
     host = Host(
         hosted,
         clock=clock,
@@ -192,16 +212,12 @@ async def _host(
         tracer=tracer,
         fabric=fabric,
         readers=readers_elsewhere(system, names) if fabric is not None else frozenset(),
+        telling=Telling(_told_as(system, names), __version__, tell, clock),
     )
 
     def take_up(values: Topology) -> None:
         set_level(values.logging.level)
         host.drain_seconds = values.deployment.drain_seconds
-
-    def tell(figures: Figures) -> None:
-        tell_host(figures, host.statistics())
-        if tracer is not None:
-            tracer.tell(figures)
 
     with _signals(host, interrupts):
         keys = keys_watched(system.topology, host.renew_keys)

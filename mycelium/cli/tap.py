@@ -31,6 +31,7 @@ from mycelium.core.access import Rights
 from mycelium.core.delivery.joining import Start
 from mycelium.core.errors import ConfigError, PathError, Problem, TopicError
 from mycelium.core.topics import Pattern
+from mycelium.core.unbooked import UNBOOKED
 from mycelium.observe.logs import configure_logging
 from mycelium.spec.access import FABRIC, access_of, entries_of
 from mycelium.spec.code import import_code
@@ -60,7 +61,8 @@ def tap(
     pattern: Annotated[
         str | None,
         typer.Argument(
-            help="Which topics: '*' stands for one segment, '>' for the rest. All that may be read, by default."
+            help="Which topics: '*' stands for one segment, '>' for the rest. By default all that may be read, but "
+            "for what processes say of themselves."
         ),
     ] = None,
     contract: Annotated[
@@ -160,16 +162,18 @@ class Selection:
         type_id: the only contract; None for all.
         entries: patterns by type id: for each contract, those that all its topics must match.
         granted: whether nothing beyond the entries may be read, because there are keys.
+        left_out: type ids of contracts that are not wanted.
     """
 
     pattern: Pattern
     type_id: int | None
     entries: Mapping[int, tuple[tuple[Pattern, ...], ...]]
     granted: bool
+    left_out: Collection[int] = ()
 
     def wants(self, type_id: int, topic: str) -> bool:
         """Whether a message is to be shown."""
-        if self.type_id not in (None, type_id) or not self.pattern.matches(topic):
+        if self.type_id not in (None, type_id) or type_id in self.left_out or not self.pattern.matches(topic):
             return False
         if not self.granted:
             return True
@@ -238,13 +242,15 @@ def select_from(
         raise typer.BadParameter(escaped(str(error)), param_hint="PATTERN") from None
     type_id = None if contract is None else _type_id(known, contract)
     topics = {entry.type_id: entry.pattern for entry in entries_of(spec).values()}
-    asked = {one: all_topics for one, all_topics in topics.items() if type_id in (None, one)}
+    # Every process says it once a second. Among what services say, that is noise.
+    left_out = UNBOOKED if pattern is None and type_id is None else frozenset()
+    asked = {one: all_topics for one, all_topics in topics.items() if type_id in (None, one) and one not in left_out}
     asked = {one: all_topics for one, all_topics in asked.items() if wanted.overlaps(all_topics)}
     if rights is None:
         if type_id is not None and type_id not in topics:
             asked[type_id] = wanted
         found = {one: ((wanted, all_topics),) for one, all_topics in asked.items()}
-        return Selection(wanted, type_id, found, granted=False)
+        return Selection(wanted, type_id, found, granted=False, left_out=left_out)
     entries: dict[int, tuple[tuple[Pattern, ...], ...]] = {}
     for one, all_topics in asked.items():
         mine = [entry.pattern for entry in rights.subscribes if entry.type_id == one]

@@ -19,11 +19,13 @@ from mycelium.core.message import Message
 from mycelium.observe.exemplars import Exemplars
 from mycelium.observe.health import Health, HealthState
 from mycelium.observe.latency import LatencyHistogram
+from mycelium.observe.statistics import ProcessStatistics
 from mycelium.observe.tracing import Tracer
 from mycelium.service.dead_letters import DeadLetter
 from mycelium.service.declarations import handlers_of
 from mycelium.service.runner import ServiceRunner
 from mycelium.service.service import Progress, Service, ServiceContext
+from mycelium.service.telling import Telling
 from mycelium.transport.addresses import Fabric
 from mycelium.transport.exchange import Network
 from mycelium.transport.remote import PLAIN, Reading
@@ -107,6 +109,7 @@ class Host:
             services run when these have joined, or have not in time.
         report: takes the services' progress.
         tracer: traces what happens to messages; None if nothing is traced.
+        telling: says what this process does, to others or to a service here that handles it; None to say nothing.
     """
 
     def __init__(
@@ -119,6 +122,7 @@ class Host:
         readers: frozenset[str] = frozenset(),
         report: Callable[[Progress], None] = lambda _progress: None,
         tracer: Tracer | None = None,
+        telling: Telling | None = None,
     ) -> None:
         self._tracer = tracer
         self._placements = in_flow_order(placements)
@@ -128,6 +132,7 @@ class Host:
         self._ready_seconds = fabric.ready_seconds if fabric is not None else 0.0
         self._readers = readers
         self._network = Network(fabric=fabric, time_ns=clock.time_ns, tracing=tracer)
+        self._telling = telling if fabric is not None or _is_heard(placements) else None
         self._stopping = asyncio.Event()
         self._runners: list[ServiceRunner] = []
 
@@ -196,12 +201,17 @@ class Host:
             try:
                 for runner in self._runners:
                     await _start(runner)
-                await self._wire()
-                log.info("ready", services=[runner.service.name for runner in self._runners])
-                began = self._clock.time_ns()
-                await self._work()
-                drained = await self._drain()
-                ended = self._clock.time_ns()
+                async with AsyncExitStack() as telling:
+                    if self._telling is not None:
+                        # Before it is wired: one that waits for others is worth looking at too.
+                        bus = self._runners[0].service.bus
+                        await telling.enter_async_context(self._telling.publishing(bus))
+                    await self._wire()
+                    log.info("ready", services=[runner.service.name for runner in self._runners])
+                    began = self._clock.time_ns()
+                    await self._work()
+                    drained = await self._drain()
+                    ended = self._clock.time_ns()
             finally:
                 for runner in self._runners:
                     await runner.close()
@@ -274,6 +284,15 @@ class Host:
             log.error("draining took too long, the rest is dropped", seconds=self.drain_seconds, queued=queued)
             return False
         return True
+
+
+def _is_heard(placements: Sequence[Placement]) -> bool:
+    """Whether one of these services handles what processes say of themselves."""
+    return any(
+        declared.message_type is ProcessStatistics
+        for placement in placements
+        for declared in handlers_of(placement.service_type)
+    )
 
 
 async def _start(runner: ServiceRunner) -> None:

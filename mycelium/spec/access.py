@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from mycelium.core.access import Access, Entry, Rights
 from mycelium.core.errors import Problem
-from mycelium.core.message import Contract, contract_of
+from mycelium.core.message import contract_of
 from mycelium.core.topics import Pattern, TopicTemplate
+from mycelium.observe.statistics import ProcessStatistics
 from mycelium.service.dead_letters import DeadLetter
 from mycelium.spec.model import SubscriptionSpec, SystemSpec
 
-FABRIC = {DeadLetter.__name__: contract_of(DeadLetter)}
-"""Contracts of the fabric itself: every service with handlers may publish them, and any may subscribe."""
+FABRIC = {contract.__name__: contract_of(contract) for contract in (DeadLetter, ProcessStatistics)}
+"""Contracts of the fabric itself. Nobody declares that it publishes them, and any service may subscribe.
+
+Every service may publish the statistics of its process, whatever that is called, and one with handlers its own dead
+letters.
+"""
 
 
 def access_of(spec: SystemSpec) -> Access:
@@ -21,7 +26,8 @@ def access_of(spec: SystemSpec) -> Access:
         name: Rights(
             publishes=(
                 *(_contract(spec, contract) for contract in service.publishes),
-                *(_dead_letters(name) if service.subscribes else ()),
+                *((_dead_letters(name),) if service.subscribes else ()),
+                _contract(spec, ProcessStatistics.__name__),
             ),
             subscribes=_read(spec, service.subscribes),
         )
@@ -74,11 +80,8 @@ def _contract(spec: SystemSpec, name: str) -> Entry:
     return Entry(contract.type_id, TopicTemplate.parse(contract.topic).pattern)
 
 
-def _dead_letters(service: str) -> Iterator[Entry]:
+def _dead_letters(service: str) -> Entry:
     """What a service with handlers may always publish: those of its own."""
-    for contract in FABRIC.values():
-        yield Entry(contract.type_id, _of_service(contract, service))
-
-
-def _of_service(contract: Contract, service: str) -> Pattern:
-    return Pattern.parse(contract.topic.text.replace("{service}", service).replace("{handler}", "*"))
+    contract = FABRIC[DeadLetter.__name__]
+    topics = contract.topic.text.replace("{service}", service).replace("{handler}", "*")
+    return Entry(contract.type_id, Pattern.parse(topics))

@@ -15,11 +15,14 @@ import yaml
 from msgspec import inspect as msgspec_inspect
 
 from mycelium.core.message import Contract, WireValue, describe_type
+from mycelium.core.policy import Delivery
 from mycelium.core.topics import TopicTemplate
+from mycelium.core.unbooked import UNBOOKED
+from mycelium.observe.statistics import ProcessStatistics
 from mycelium.service.dead_letters import DeadLetter
 from mycelium.spec.access import FABRIC
 from mycelium.spec.code import SystemCode
-from mycelium.spec.model import SubscriptionSpec, SystemSpec
+from mycelium.spec.model import ContractSpec, SubscriptionSpec, SystemSpec
 
 HEAD = "# Generated from system.yaml by 'mycelium spec asyncapi --write'. Change system.yaml, not this file.\n"
 
@@ -120,9 +123,9 @@ def _operations(spec: SystemSpec) -> Table:
     for name, service in spec.services.items():
         for contract in service.publishes:
             found[f"{name}_sends_{contract}"] = _operation("send", contract, "service", name)
-        if service.subscribes:
-            letters = DeadLetter.__name__
-            found[f"{name}_sends_{letters}"] = _operation("send", letters, "service", name)
+        letters = (DeadLetter.__name__,) if service.subscribes else ()
+        for contract in (*letters, ProcessStatistics.__name__):
+            found[f"{name}_sends_{contract}"] = _operation("send", contract, "service", name)
         found |= _receives(spec, name, "service", service.subscribes)
     for name, operator in spec.operators.items():
         found |= _receives(spec, name, "operator", operator.subscribes)
@@ -155,6 +158,12 @@ def _operation(action: str, contract: str, kind: str, name: str) -> Table:
 # --- messages --------------------------------------------------------------------------------
 
 
+def _delivery(said: ContractSpec | None, contract: Contract) -> Delivery:
+    if said is not None:
+        return said.delivery
+    return Delivery.LIVE if contract.type_id in UNBOOKED else Delivery.RELIABLE
+
+
 def _message(spec: SystemSpec, name: str, contract: Contract, schemas: Table) -> Table:
     said = spec.contracts.get(name)
     info = msgspec_inspect.type_info(contract.message_type)
@@ -165,7 +174,7 @@ def _message(spec: SystemSpec, name: str, contract: Contract, schemas: Table) ->
         "contentType": CONTENT_TYPE,
         "payload": _struct(info, schemas),
         "x-type-id": contract.type_id,
-        "x-delivery": said.delivery.value if said is not None else "reliable",
+        "x-delivery": _delivery(said, contract).value,
         "x-fingerprint": contract.fingerprint.hex(),
     }
 
@@ -175,7 +184,8 @@ def _struct(info: msgspec_inspect.StructType, schemas: Table) -> Table:
     for field in info.fields:
         properties[field.name] = schema = _schema(field.type, schemas)
         if not field.required and "$ref" not in schema and field.default is not msgspec.NODEFAULT:
-            schema["default"] = msgspec.to_builtins(field.default, enc_hook=str)
+            # By way of JSON: there is no tuple there, and none in YAML.
+            schema["default"] = msgspec.json.decode(msgspec.json.encode(field.default, enc_hook=str))
     table: Table = {"type": "object", "properties": properties}
     if required := [field.name for field in info.fields if field.required]:
         table["required"] = required

@@ -29,6 +29,7 @@ from mycelium.core.errors import ConfigError, ContractError, PathError, Problem,
 from mycelium.core.ledger import Ledger, RouteEntry
 from mycelium.core.message import Contract, Message, PayloadCodec
 from mycelium.core.trace import Tracing
+from mycelium.core.unbooked import UNBOOKED
 from mycelium.transport.addresses import Fabric
 from mycelium.transport.links import Inbound, Link, LinkSink, ThreadLink
 from mycelium.transport.queues import BoundedQueue
@@ -190,7 +191,9 @@ class Exchange:
                 f"{stream_id.source_name} publishes {known.name} on {stream_id.topic}; "
                 f"{contract.name} needs another topic, or another publisher"
             )
-        stream = Stream(stream_id, contract, self.network.tracing)
+        # What the fabric says of itself is no part of anybody's story.
+        tracing = None if contract.type_id in UNBOOKED else self.network.tracing
+        stream = Stream(stream_id, contract, tracing)
         self._streams.append(stream)
         for wish in self._local.match(stream):
             self._wire_local(stream, *wish)
@@ -444,7 +447,7 @@ class Exchange:
         """The books of this event loop."""
         open_routes = [entry for subscription in self._subscriptions for entry in _entries(subscription)]
         books = Ledger(
-            streams=tuple(stream.entry() for stream in self._streams),
+            streams=tuple(stream.entry() for stream in self._streams if stream.contract.type_id not in UNBOOKED),
             routes=(*self._closed_routes.values(), *open_routes),
             frames_refused=self._inbound.refused.frozen(),
         )
@@ -453,7 +456,8 @@ class Exchange:
 
 def _entries(subscription: Subscription) -> list[RouteEntry]:
     queued = subscription.queue.queued_by_route()
-    local = [route.entry(queued[route]) for route in list(subscription.routes)]
+    booked = [route for route in list(subscription.routes) if route.stream.contract.type_id not in UNBOOKED]
+    local = [route.entry(queued[route]) for route in booked]
     return local + entries(subscription.inlets, queued)
 
 

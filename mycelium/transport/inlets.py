@@ -317,6 +317,9 @@ class Inlet:
 
     def finish(self, marks: Iterable[Mark]) -> None:
         """Take nothing beyond these marks; when all before has been put into the queue, it is over."""
+        if self._live:
+            self.end()  # what has come is all there is: nothing of it can be fetched
+            return
         until = {stream: route.given for stream, route in self.routes.items() if route.left is None}
         for mark in marks:
             if self.state.joined and not self._excluded(mark.stream):

@@ -17,6 +17,7 @@ from mycelium.core.errors import PathError, UsageError
 from mycelium.core.ledger import Ledger, RouteEntry
 from mycelium.core.message import Message, PayloadCodec
 from mycelium.core.trace import Tracing
+from mycelium.core.unbooked import UNBOOKED
 from mycelium.journal import Journal, MemoryJournal
 from mycelium.transport.addresses import Fabric, StoreAddress
 from mycelium.transport.client import Client
@@ -29,7 +30,7 @@ from mycelium.transport.queues import BoundedQueue
 from mycelium.transport.store import Store
 from mycelium.transport.streams import Stream
 from mycelium.transport.subscriptions import Interest
-from mycelium.transport.uplinks import BrokerLink, StoreLink
+from mycelium.transport.uplinks import BrokerLink, PassingSink, StoreLink
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger("fabric")
 
@@ -91,6 +92,7 @@ class Remote:
     ) -> None:
         self._tracing = tracing
         self._fabric = fabric
+        self._live = fabric.live | UNBOOKED
         self._name = name
         self._credentials = fabric.keys(name) if fabric.keys is not None else None
         self._time_ns = time_ns
@@ -112,9 +114,9 @@ class Remote:
             client = self._clients[fabric.stores.index(broker)]
             outboxes = {source_id(one): make() for one, make in fabric.outboxes.items() if name in ("", one)}
             keys = options_of(self._credentials)
-            self._uplink = BrokerLink(broker.publish, client.say, time_ns, fabric.live, outboxes, keys)
+            self._uplink = BrokerLink(broker.publish, client.say, time_ns, self._live, outboxes, keys)
         elif self._store is not None:
-            self._uplink = StoreLink(self._store, fabric.live)
+            self._uplink = StoreLink(self._store, self._live)
         else:
             raise UsageError("a fabric needs a broker, or a store of its own: there is nowhere to publish to")
         self._beating = asyncio.get_running_loop().create_task(self._beat_forever(), name="fabric beat")
@@ -188,6 +190,8 @@ class Remote:
     def sink(self, stream: Stream) -> LinkSink:
         """What takes a stream's messages to the others."""
         kind = StrictSink if stream.id.source_name in self._fabric.outboxes else LinkSink
+        if stream.contract.type_id in UNBOOKED:
+            kind = PassingSink
         codec = self._codec(stream.contract.message_type)
         return kind(self._uplink, stream, codec, coalesce=self._fabric.coalesce)
 
@@ -211,13 +215,13 @@ class Remote:
             if self._own_client is None:
                 self._own_client = self._client(self._fabric.own)
             clients.append(self._own_client)
-        unkept = [interest.name for interest in interests if interest.contract.type_id in self._fabric.live]
+        unkept = [interest.name for interest in interests if interest.contract.type_id in self._live]
         if reading.group and unkept:
             raise UsageError(f"group {unkept[0]!r}: a contract of delivery class live is not kept, so it has no groups")
         made = []
         for interest, client in itertools.product(interests, clients):
             number = next(self._numbers)
-            live = interest.contract.type_id in self._fabric.live
+            live = interest.contract.type_id in self._live
             around = Surroundings(
                 decode=self._decode,
                 source_name=client.source_name,
@@ -333,6 +337,8 @@ def entries(inlets: Iterable[Inlet], queued: dict[Any, int]) -> list[RouteEntry]
     """What the ledger says of some readers."""
     found = []
     for inlet in inlets:
+        if inlet.interest.contract.type_id in UNBOOKED:
+            continue
         inlet.refresh()
         found += [route.entry(queued.get(route, 0)) for route in inlet.all_routes]
     return found

@@ -19,8 +19,10 @@ from mycelium.core.delivery.control import Announce, Confirm, FromClient, GoBack
 from mycelium.core.delivery.frames import Frame, StreamKey
 from mycelium.core.delivery.window import DEFAULT_WINDOW_MESSAGES, PublisherWindow
 from mycelium.core.ledger import Tally
+from mycelium.core.message import Message
+from mycelium.core.unbooked import UNBOOKED
 from mycelium.journal import JournalFullError
-from mycelium.transport.links import Link
+from mycelium.transport.links import Link, LinkSink
 from mycelium.transport.sockets import Port
 from mycelium.transport.store import Store
 
@@ -145,7 +147,7 @@ class BrokerLink(Link):
     def hand_over(self, frame: Frame, type_id: int) -> bool:
         """See :class:`Link`."""
         if type_id in self._live:
-            if not self._connected or not self._port.send(frame.data):
+            if (not self._connected or not self._port.send(frame.data)) and type_id not in UNBOOKED:
                 self.refused.add("live, and the broker is down or busy", frame.count)
             return True
         if not self._window.has_room:
@@ -273,3 +275,25 @@ class BrokerLink(Link):
         self._port.close()
         for outbox in self._outboxes.values():
             outbox.close()
+
+
+class PassingSink(LinkSink):
+    """A sink for what is in no books: it leaves at once, or not at all.
+
+    It waits for nothing and for nobody. What would wait for a broker that is away would count as unconfirmed.
+    """
+
+    __slots__ = ()
+
+    def put(self, messages: list[Message], first: int, published: int) -> bool:
+        """See :class:`~mycelium.transport.streams.Sink`."""
+        while messages:
+            frame, count = self._frame(messages, first, published)
+            if frame is not None:
+                self._link.hand_over(frame, self._stream.contract.type_id)
+            messages, first = messages[count:], first + count
+        return True
+
+    def would_wait(self) -> bool:
+        """See :class:`~mycelium.transport.streams.Sink`."""
+        return False

@@ -16,8 +16,8 @@ from tests.processes.collector import Collected, collector
 
 pytestmark = pytest.mark.process
 
-PATH = {"polygon_adapter": "block", "broker": "broker", "flash_arbitrage": "process", "run_report": "process"}
-"""Which span each of the processes has in the trace of a signal."""
+SERVICES = {"polygon_adapter", "broker", "flash_arbitrage", "run_report", "dashboard"}
+"""Who has a part in the trace of a signal, each in a process of its own."""
 
 
 def demo(directory: Path, mode: str, endpoint: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -41,14 +41,15 @@ def demo(directory: Path, mode: str, endpoint: str, **environment: str) -> subpr
 
 
 def ends_in_a_signal(spans: Iterable[Collected]) -> str | None:
-    """A trace in which the report has received a signal."""
+    """A trace in which the dashboard and the report have received a signal."""
+    readers: dict[str, set[str]] = {}
     for span in spans:
-        if span.name == "process ArbitrageSignal" and span.resource["service.name"] == "run_report":
-            return span.trace_id
-    return None
+        if span.name == "process ArbitrageSignal":
+            readers.setdefault(span.trace_id, set()).add(span.resource["service.name"])
+    return next((trace for trace, who in readers.items() if who == {"run_report", "dashboard"}), None)
 
 
-def test_from_the_log_to_the_signal_through_four_processes(tmp_path: Path) -> None:
+def test_from_the_log_to_the_signal_through_all_processes(tmp_path: Path) -> None:
     with collector() as (collected, endpoint):
         demo(
             tmp_path,
@@ -60,7 +61,11 @@ def test_from_the_log_to_the_signal_through_four_processes(tmp_path: Path) -> No
         trace_id = ends_in_a_signal(collected.wait_for(lambda spans: ends_in_a_signal(spans) is not None))
         spans = [span for span in collected.spans if span.trace_id == trace_id]
     by_id = {span.span_id: span for span in spans}
-    received = next(span for span in spans if span.name == "process ArbitrageSignal")
+    received = next(
+        span
+        for span in spans
+        if span.name == "process ArbitrageSignal" and span.resource["service.name"] == "dashboard"
+    )
     way = [received]
     while way[-1].parent_id:
         assert way[-1].parent_id in by_id, f"{way[-1].name} has a parent that was never sent"
@@ -71,13 +76,13 @@ def test_from_the_log_to_the_signal_through_four_processes(tmp_path: Path) -> No
         "polygon_adapter: publish",
         "flash_arbitrage: process",
         "flash_arbitrage: publish",
-        "run_report: process",
+        "dashboard: process",
     ]
     kept = [span for span in spans if span.name == "broker"]
     assert {span.parent_id for span in kept} >= {way[1].span_id, way[3].span_id}, "the broker kept both"
     pids = {span.resource["service.name"]: span.resource["process.pid"] for span in spans}
-    assert pids.keys() == PATH.keys()
-    assert len(set(pids.values())) == 4, "four processes"
+    assert pids.keys() == SERVICES
+    assert len(set(pids.values())) == len(SERVICES), "each in a process of its own"
     assert {span.resource["service.namespace"] for span in spans} == {"polygon-arbitrage"}
     signal, cause = way[1], way[2]
     assert signal.attributes["mycelium.causation"].startswith(cause.attributes["messaging.destination.name"])

@@ -11,6 +11,8 @@ from mycelium.core.access import Entry
 from mycelium.core.errors import ConfigError
 from mycelium.core.message import contract_of
 from mycelium.core.topics import Pattern
+from mycelium.core.unbooked import UNBOOKED
+from mycelium.observe.statistics import ProcessStatistics
 from mycelium.service.dead_letters import DeadLetter
 from mycelium.spec.access import access_of, check_access
 from mycelium.spec.check import check_spec, check_topology
@@ -20,6 +22,7 @@ from mycelium.topology.load import load_topology
 from tests.conftest import REPOSITORY
 
 DEAD = contract_of(DeadLetter).type_id
+STATISTICS = contract_of(ProcessStatistics).type_id
 
 TOPICS = {"Tick": "ticks.{venue}.{name}", "Order": "orders.{venue}", "Audit": "audit.{kind}.log"}
 """Type ids 1, 2 and 3."""
@@ -58,7 +61,7 @@ def leaks(spec: SystemSpec) -> list[str]:
 def test_a_service_may_publish_what_it_declares_on_all_topics_of_the_contract() -> None:
     access = access_of(spec_of({"feeder": {"publishes": ["Tick", "Order"]}}))
     rights = access.rights("feeder")
-    assert rights.publishes == (entry(1, "ticks.*.*"), entry(2, "orders.*"))
+    assert rights.publishes == (entry(1, "ticks.*.*"), entry(2, "orders.*"), entry(STATISTICS, "_sys.stats.*"))
     assert rights.subscribes == ()
     assert not rights.is_operator
     assert access.may_publish("feeder", 1, "ticks.x.y")
@@ -95,12 +98,34 @@ def test_of_pattern_and_contract_the_narrower_one_counts(pattern: str, narrower:
 def test_who_has_handlers_may_publish_dead_letters_of_its_own_and_of_nobody_else() -> None:
     services = {"feeder": {"publishes": ["Tick"]}, "trader": {"subscribes": ["Tick"]}}
     access = access_of(spec_of(services))
-    assert access.rights("trader").publishes == (entry(DEAD, "_sys.dead.trader.*"),)
+    assert access.rights("trader").publishes == (entry(DEAD, "_sys.dead.trader.*"), entry(STATISTICS, "_sys.stats.*"))
     assert access.may_publish("trader", DEAD, "_sys.dead.trader.on_tick")
     assert not access.may_publish("trader", DEAD, "_sys.dead.feeder.on_tick")
     assert not access.may_publish("trader", DEAD, "_sys.dead.trader.on_tick.more")
     assert not access.may_publish("trader", 1, "_sys.dead.trader.on_tick")
     assert not access.may_publish("feeder", DEAD, "_sys.dead.feeder.on_tick"), "it has no handlers"
+
+
+def test_every_service_may_say_what_its_process_does_and_nothing_else_there() -> None:
+    access = access_of(spec_of({"feeder": {"publishes": ["Tick"]}, "idle": {}}, {"top": {"subscribes": ["Tick"]}}))
+    for name in ("feeder", "idle"):
+        assert access.may_publish(name, STATISTICS, "_sys.stats.any")
+        assert not access.may_publish(name, STATISTICS, "_sys.stats.any.more")
+        assert not access.may_publish(name, STATISTICS, "_sys.dead.idle.h")
+        assert not access.may_publish(name, DEAD, "_sys.stats.any")
+    assert not access.may_publish("top", STATISTICS, "_sys.stats.any"), "an operator publishes nothing"
+
+
+def test_statistics_are_read_by_whoever_says_so() -> None:
+    services = {"dashboard": {"subscribes": ["ProcessStatistics"]}, "none": {"subscribes": ["DeadLetter"]}}
+    access = access_of(spec_of(services, {"top": {"subscribes": ["ProcessStatistics"]}}))
+    reads = [access.may_read(name, STATISTICS, "_sys.stats.market") for name in ("dashboard", "top", "none")]
+    assert reads == [True, True, False]
+    assert leaks(spec_of(services)) == []
+
+
+def test_statistics_are_what_is_in_no_books() -> None:
+    assert {STATISTICS} == UNBOOKED
 
 
 def test_dead_letters_are_read_by_whoever_says_so() -> None:
@@ -173,7 +198,7 @@ def test_a_prefix_of_another_topic_is_no_prefix_of_its_segments() -> None:
 
 def test_a_wildcard_at_the_front_lets_everything_through() -> None:
     said = leaks(spec_of({"trader": {"subscribes": [{"contract": "Order", "pattern": "*.kraken"}]}}))
-    assert len(said) == 4, "its own on other topics, two other contracts, and dead letters"
+    assert len(said) == 5, "its own on other topics, two other contracts, dead letters, and statistics"
     assert all("is filtered by the prefix ''" in one for one in said)
     assert sum("DeadLetter on _sys.dead.*.* would come too" in one for one in said) == 1
 

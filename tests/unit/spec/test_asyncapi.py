@@ -17,6 +17,9 @@ from contracts.signals import ArbitrageSignal, Hop
 from contracts.values import I256, U256, Address
 from mycelium.cli.values import json_line, plain
 from mycelium.core.message import Message
+from mycelium.observe.figures import Figures
+from mycelium.observe.latency import LatencyHistogram
+from mycelium.observe.statistics import statistics_of
 from mycelium.service.dead_letters import DeadLetter
 from mycelium.spec.asyncapi import asyncapi, asyncapi_text
 from mycelium.spec.code import import_code
@@ -68,7 +71,7 @@ def test_what_is_committed_is_fresh() -> None:
 
 def test_every_contract_has_its_channel_and_every_declaration_its_operation() -> None:
     spec, document = repository()
-    assert set(document["channels"]) == {*spec.contracts, "DeadLetter"}
+    assert set(document["channels"]) == {*spec.contracts, "DeadLetter", "ProcessStatistics"}
     for name, contract in spec.contracts.items():
         channel = document["channels"][name]
         assert channel["address"] == contract.topic
@@ -81,7 +84,7 @@ def test_every_contract_has_its_channel_and_every_declaration_its_operation() ->
         (action, contract, name)
         for name, service in spec.services.items()
         for action, contracts in (
-            ("send", [*service.publishes, *(["DeadLetter"] if service.subscribes else [])]),
+            ("send", [*service.publishes, "ProcessStatistics", *(["DeadLetter"] if service.subscribes else [])]),
             ("receive", [entry.contract for entry in service.subscribes]),
         )
         for contract in contracts
@@ -114,6 +117,15 @@ def test_the_version_is_that_of_the_contracts(tmp_path: Path) -> None:
     assert same["info"]["version"] == small(tmp_path)["info"]["version"] != other["info"]["version"]
 
 
+def figures_of_a_process() -> Figures:
+    figures = Figures()
+    figures.counter("mycelium_published_messages", "…", "service").add(2**54, "a")
+    histogram = LatencyHistogram()
+    histogram.record(1_000_000)
+    figures.histogram("mycelium_delivery_latency_seconds", "…", "subscription").merge(histogram, "a.on_ping")
+    return figures
+
+
 HOP = Hop(Address(b"\1" * 20), Address(b"\2" * 20), Address(b"\3" * 20), U256(5), U256(2**256 - 1))
 TOKEN = Token(Address(b"\4" * 20), "USDC", 6)
 MESSAGES: list[Message] = [
@@ -121,6 +133,7 @@ MESSAGES: list[Message] = [
     PoolMetadata("v", "i", Address(b"\1" * 20), Protocol.UNISWAP_V3, TOKEN, TOKEN, 500),
     ArbitrageSignal("s", "usdc", b"", 1, 2, 3, (HOP, HOP), I256(-4), U256(0), U256(0), I256(0)),
     DeadLetter("s", "h", "w", 2**62, "a.b", 1, 100, b"\x91\x90", 3, "ValueError: x"),
+    statistics_of("market", 2**62, 1, "1.0", figures_of_a_process()),
 ]
 
 

@@ -101,3 +101,22 @@ async def test_a_reader_that_is_full_drops_and_counts(tmp_path: Path) -> None:
         assert books["full"].dropped == {"queue policy live": 1_000 - len(got)}
         assert books["full"].queued == 0
         assert reader.ledger().balanced
+
+
+async def test_a_reader_that_is_detached_has_what_has_come() -> None:
+    """It waits for nothing more: the broker keeps nothing that it could ask for."""
+    address = address_of_broker()
+    fabric = Fabric(stores=(address,), live=LIVE)
+    async with (
+        broker(address),
+        Bus("writer", network=Network(fabric=fabric)) as writer,
+        Bus("reader", network=Network(fabric=fabric)) as reader,
+        reader.subscriber(Tick, name="seen") as seen,
+        writer.publisher(Tick) as publisher,
+    ):
+        while not seen.statistics().queued:
+            await publisher.publish(Tick("a", -1))
+            await asyncio.sleep(0.01)
+        async with asyncio.timeout(5):
+            await seen.detach()
+            assert [tick.number async for tick in seen][:1] == [-1]
