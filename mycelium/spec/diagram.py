@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from mycelium.spec.model import SystemSpec
 
 
@@ -61,6 +63,7 @@ def catalogue(spec: SystemSpec) -> str:
                 ],
             ),
         ]
+    parts += ["## Topics", _table(("topic", "contract", "published by", "read by"), _topics(spec))]
     parts.append("## Contracts")
     for name, contract in sorted(spec.contracts.items(), key=lambda entry: entry[1].type_id):
         parts += [
@@ -71,6 +74,27 @@ def catalogue(spec: SystemSpec) -> str:
             ),
         ]
     return "\n\n".join(parts) + "\n"
+
+
+def _topics(spec: SystemSpec) -> list[tuple[str, ...]]:
+    """What travels where, from whom to whom, in the order of the topics."""
+    return [
+        (
+            f"`{contract.topic}`",
+            name,
+            ", ".join(writer for writer, service in spec.services.items() if name in service.publishes) or "–",
+            ", ".join(_readers(spec, name)) or "–",
+        )
+        for name, contract in sorted(spec.contracts.items(), key=lambda entry: entry[1].topic)
+    ]
+
+
+def _readers(spec: SystemSpec, contract: str) -> Iterator[str]:
+    for reader, service in spec.services.items():
+        patterns = [entry.pattern for entry in service.subscribes if entry.contract == contract]
+        if patterns:
+            only = [f"`{pattern}`" for pattern in patterns if pattern is not None]
+            yield f"{reader} ({', '.join(only)})" if len(only) == len(patterns) else reader
 
 
 def _escaped(text: str) -> str:
