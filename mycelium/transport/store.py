@@ -268,6 +268,7 @@ class Store:
         """Stop answering; for ``linger_ms`` libzmq goes on sending what it has."""
         if self._closed:
             return
+        self._say_marks()  # whoever has not got everything must be able to see it
         self._closed = True
         for name in self._listeners():
             self._frames.send(tick_frame(Tick(self.instance, self._ticks[name] + 1, (), {}, closing=True), name))
@@ -458,6 +459,18 @@ class Store:
 
     def tick(self) -> None:
         """Say how far the streams reach, and see to the journal."""
+        self._say_marks()
+        for peer in self.clerk.silent():
+            self.clerk.gone(peer)
+            self._said.set()
+        self.clerk.groups.pass_time()
+        self._say_due()
+        now = self._time_ns()
+        if self.journal.sync_if_due(now):
+            self._on_synced()
+        self.trim_now()
+
+    def _say_marks(self) -> None:
         dirty, self._dirty = list(self._dirty), {}
         names, self.clerk.new_names = self.clerk.new_names, {}
         while True:
@@ -470,15 +483,6 @@ class Store:
             dirty, names = dirty[MAX_TICK_MARKS:], {}
             if not dirty:
                 break
-        for peer in self.clerk.silent():
-            self.clerk.gone(peer)
-            self._said.set()
-        self.clerk.groups.pass_time()
-        self._say_due()
-        now = self._time_ns()
-        if self.journal.sync_if_due(now):
-            self._on_synced()
-        self.trim_now()
 
     def _listeners(self) -> Iterable[str]:
         """Whom the ticks are for: with keys, each service that is there; without, everybody."""

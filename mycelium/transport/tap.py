@@ -19,7 +19,7 @@ import itertools
 import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
-from typing import Any, NamedTuple, Self, TypeAlias
+from typing import Any, NamedTuple, Protocol, Self, TypeAlias
 
 import zmq
 
@@ -27,13 +27,19 @@ from mycelium.core.delivery.control import (
     PROBE_TOPIC,
     TICK_TOPIC,
     Alive,
+    AskMarks,
     Fetch,
     Fetched,
     Here,
     Join,
     Joined,
     Leave,
+    Mark,
+    Marks,
     Probe,
+    Report,
+    Row,
+    Unknown,
     encode,
     from_store,
     probe_frame,
@@ -112,18 +118,18 @@ class Tap:
         self._names = {source_id(name): name for name in names}
         self._wanted = wanted
         self._max_messages, self._max_bytes = max_messages, max_bytes
-        self._waiting: deque[tuple[_Store, Seen]] = deque()
+        self._waiting: deque[tuple[TappedStore, Seen]] = deque()
         self._messages = self._bytes = 0
         self._arrived = asyncio.Event()
         self._reached: dict[StreamKey, int] = {}
         # While what is kept is being read: what of the live flow there was no room for, first and last, by stream.
         self._catching_up = False
-        self._left_out: dict[StreamKey, tuple[_Store, int, int]] = {}
+        self._left_out: dict[StreamKey, tuple[TappedStore, int, int]] = {}
         self.missed: int = 0
         """Messages that were not handed over: dropped here, or on the way, or kept no longer."""
         self.refused: int = 0
         """Frames that were damaged."""
-        self._stores = [_Store(address, prefixes, credentials, self) for address in addresses]
+        self._stores = [TappedStore(address, prefixes, credentials, self) for address in addresses]
 
     async def __aenter__(self) -> Self:
         return self
@@ -174,7 +180,7 @@ class Tap:
 
     # --- what is new -------------------------------------------------------------------------
 
-    def on_frame(self, store: _Store, frame: bytes) -> None:
+    def on_frame(self, store: TappedStore, frame: bytes) -> None:
         """A frame has come by itself."""
         try:
             envelope = decode_frame(frame)
@@ -188,7 +194,7 @@ class Tap:
         else:
             self._follow(store, envelope)
 
-    def _follow(self, store: _Store, envelope: Envelope) -> None:
+    def _follow(self, store: TappedStore, envelope: Envelope) -> None:
         """Take a frame if it is no repeat, and count what is missing before it."""
         seen = self._next(envelope)
         if seen is not None:
@@ -206,7 +212,7 @@ class Tap:
         self._reached[key] = last
         return Seen(envelope, max(0, reached + 1 - first))
 
-    def _push(self, store: _Store, seen: Seen) -> None:
+    def _push(self, store: TappedStore, seen: Seen) -> None:
         self._waiting.append((store, seen))
         self._messages += seen.envelope.count - seen.skip
         self._bytes += len(seen.envelope.payload)
@@ -214,13 +220,13 @@ class Tap:
             self._drop(*self._pop())
         self._arrived.set()
 
-    def _pop(self) -> tuple[_Store, Seen]:
+    def _pop(self) -> tuple[TappedStore, Seen]:
         store, seen = self._waiting.popleft()
         self._messages -= seen.envelope.count - seen.skip
         self._bytes -= len(seen.envelope.payload)
         return store, seen
 
-    def _drop(self, store: _Store, seen: Seen) -> None:
+    def _drop(self, store: TappedStore, seen: Seen) -> None:
         envelope = seen.envelope
         if not self._catching_up:
             self.missed += envelope.count - seen.skip
@@ -311,6 +317,9 @@ class Tap:
         if len(self._names) < MAX_STREAMS:
             self._names.update(names)
 
+    def on_tick(self, store: TappedStore, frame: bytes) -> None:
+        """A store has said how far its streams reach, where everything is subscribed to. Frames say it, too."""
+
 
 class _Past:
     """What is left to be read of one stream.
@@ -324,7 +333,7 @@ class _Past:
 
     __slots__ = ("frames", "key", "last", "sequence", "store")
 
-    def __init__(self, store: _Store, key: StreamKey, sequence: int, last: int) -> None:
+    def __init__(self, store: TappedStore, key: StreamKey, sequence: int, last: int) -> None:
         self.store = store
         self.key = key
         self.sequence = sequence
@@ -332,7 +341,23 @@ class _Past:
         self.frames: deque[Envelope] = deque()
 
 
-class _Store:
+class Listener(Protocol):
+    """Takes what comes from a store by itself."""
+
+    def on_frame(self, store: TappedStore, frame: bytes) -> None:
+        """A frame has come."""
+        ...
+
+    def on_names(self, names: dict[int, str]) -> None:
+        """The store has named sources."""
+        ...
+
+    def on_tick(self, store: TappedStore, frame: bytes) -> None:
+        """The store has said how far its streams reach."""
+        ...
+
+
+class TappedStore:
     """One store, as a tap sees it.
 
     Args:
@@ -343,13 +368,19 @@ class _Store:
     """
 
     def __init__(
-        self, address: StoreAddress, prefixes: Collection[bytes], credentials: Credentials | None, tap: Tap
+        self, address: StoreAddress, prefixes: Collection[bytes], credentials: Credentials | None, tap: Listener
     ) -> None:
         self.address = address
+        self.instance: int = 0
+        """Of the store, as it has said last; 0 before."""
+        self.heard: float = asyncio.get_running_loop().time()
+        """When it has answered last, in the time of the event loop."""
         self.ready: asyncio.Event = asyncio.Event()
         """Set when it has answered and the subscriptions are in force."""
         self.places: dict[int, tuple[Any, ...]] = {}
         """Where to begin, by the number of the wish."""
+        self.readers: list[int] = []
+        """Those that stay, in the order of the wishes."""
         self._tap = tap
         self._probe = probe_frame(number := 1 + secrets.randbelow(_MAX_PROBE))
         self._question = Probe(number)
@@ -357,6 +388,8 @@ class _Store:
         self._numbers = itertools.count(1)
         self._joining: dict[int, asyncio.Future[Joined]] = {}
         self._fetching: dict[int, asyncio.Future[Fetched]] = {}
+        self._marking: dict[int, asyncio.Future[Marks]] = {}
+        self._staying: dict[int, Join] = {}
         keys = options_of(credentials)
         self._frames = Port(zmq.SUB, self._on_frames, options={zmq.RCVHWM: 0, zmq.SNDHWM: 0, **keys})
         self._control = dealer(self._on_answers, keys)
@@ -368,17 +401,29 @@ class _Store:
 
     async def _beat_forever(self) -> None:
         while True:
-            self._control.send(encode(Alive(())))
+            self._control.send(encode(Alive((), tuple(self._staying))))
             if not self._probed:
                 self._control.send(encode(self._question))
             await asyncio.sleep(BEAT_SECONDS if self.ready.is_set() else ASK_SECONDS)
 
-    async def join(self, wishes: Iterable[Wish], start: Start, time_ns: int) -> None:
-        """Ask where to begin with each wish. What is not granted is not answered."""
+    async def join(self, wishes: Iterable[Wish], start: Start, time_ns: int, stays_as: str | None = None) -> None:
+        """Ask where to begin with each wish. What is not granted is not answered.
+
+        Args:
+            wishes: what is read.
+            start: where to begin.
+            time_ns: for ``time``.
+            stays_as: the name of a reader that stays, so that the store waits for it when it ends; None to leave as
+                soon as it is answered.
+        """
         for number, (type_id, patterns) in enumerate(wishes):
             reader = next(self._numbers)
             answer = self._joining[reader] = asyncio.get_running_loop().create_future()
-            question = encode(Join(reader, "tap", type_id, patterns, start, time_ns))
+            said = Join(reader, stays_as or "tap", type_id, patterns, start, time_ns)
+            if stays_as is not None:
+                self._staying[reader] = said
+                self.readers.append(reader)
+            question = encode(said)
             while not answer.done():
                 self._control.send(question)
                 await asyncio.wait([answer], timeout=ASK_SECONDS * 4)
@@ -390,10 +435,40 @@ class _Store:
         answer: asyncio.Future[Fetched] = asyncio.get_running_loop().create_future()
         self._fetching[reader] = answer
         question = encode(Fetch(reader, stream, sequence, amount))
-        while not answer.done():
-            self._control.send(question)
-            await asyncio.wait([answer], timeout=BEAT_SECONDS)
-        return answer.result()
+        try:
+            while not answer.done():
+                self._control.send(question)
+                await asyncio.wait([answer], timeout=BEAT_SECONDS)
+            return answer.result()
+        finally:
+            self._fetching.pop(reader, None)
+
+    async def marks(self, wishes: Iterable[Wish]) -> list[tuple[Mark, ...]]:
+        """How far the streams of each wish reach now. Asks until it is answered."""
+        return list(await asyncio.gather(*(self._marks(*wish) for wish in wishes)))
+
+    async def _marks(self, type_id: int, patterns: tuple[str, ...]) -> tuple[Mark, ...]:
+        serial = next(self._numbers)
+        answer: asyncio.Future[Marks] = asyncio.get_running_loop().create_future()
+        self._marking[serial] = answer
+        question = encode(AskMarks(0, serial, type_id, patterns))
+        try:
+            while not answer.done():
+                self._control.send(question)
+                await asyncio.wait([answer], timeout=BEAT_SECONDS)
+            return answer.result().marks
+        finally:
+            self._marking.pop(serial, None)
+
+    def report(self, reader: int, rows: tuple[Row, ...]) -> None:
+        """Say how far a reader that stays is."""
+        self._control.send(encode(Report(reader, self._staying[reader].name, next(self._numbers), False, rows)))  # noqa: FBT003 - a message, whose fields are in wire order
+
+    def leave(self) -> None:
+        """Nobody is to wait for those that stay any more."""
+        for reader, said in self._staying.items():
+            self._control.send(encode(Leave(reader, said.name)))
+        self._staying.clear()
 
     def _on_frames(self, burst: list[Any]) -> None:
         if self._frames.unbroken > MAX_UNBROKEN:
@@ -404,10 +479,13 @@ class _Store:
                     self._probed = True
                     self._frames.option(zmq.UNSUBSCRIBE, self._probe)
                     self._check_ready()
+                elif frame.startswith(_TICK):
+                    self._tap.on_tick(self, frame)
                 continue
             self._tap.on_frame(self, frame)
 
     def _on_answers(self, burst: list[Any]) -> None:
+        self.heard = asyncio.get_running_loop().time()
         for data in burst:
             try:
                 said = from_store(data)
@@ -415,15 +493,22 @@ class _Store:
                 continue  # a newer store may say more than we know
             if isinstance(said, Here):
                 self._answered = True
+                self.instance = said.instance
                 self._tap.on_names(said.names)
                 self._check_ready()
             elif isinstance(said, Joined):
                 self._tap.on_names(said.names)
-                # It is no reader: nobody is to wait for it.
-                self._control.send(encode(Leave(said.reader, "tap")))
+                if said.reader not in self._staying:  # it is no reader: nobody is to wait for it
+                    self._control.send(encode(Leave(said.reader, "tap")))
                 _settle(self._joining.pop(said.reader, None), said)
             elif isinstance(said, Fetched):
                 _settle(self._fetching.pop(said.reader, None), said)
+            elif isinstance(said, Marks):
+                _settle(self._marking.get(said.serial), said)
+            elif isinstance(said, Unknown):
+                for reader in said.readers:
+                    if reader in self._staying:
+                        self._control.send(encode(self._staying[reader]))
 
     def _check_ready(self) -> None:
         if self._answered and self._probed:
@@ -437,7 +522,8 @@ class _Store:
         self._control.close()
 
 
-_FABRIC = (TICK_TOPIC.encode() + b"\0", TICK_TOPIC.encode() + b".", PROBE_TOPIC.encode())
+_TICK = TICK_TOPIC.encode() + b"\0"
+_FABRIC = (_TICK, TICK_TOPIC.encode() + b".", PROBE_TOPIC.encode())
 """What stores say among the frames. It is no message."""
 
 
