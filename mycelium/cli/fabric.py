@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 
@@ -157,10 +158,15 @@ def readers_elsewhere(system: System, services: list[str]) -> frozenset[str]:
     published: set[type[Message]] = set()
     for name in services:
         published |= set(system.code.services[name].publishes)
+    return readers_of(system, published, services)
+
+
+def readers_of(system: System, published: Collection[type[Message]], services: Collection[str]) -> frozenset[str]:
+    """The handlers of other services than these that read some message classes, as the ledger calls them."""
     return frozenset(
         f"{name}.{declared.method}"
         for name in system.topology.values.placed
-        if name not in services
+        if name not in services and name in system.code.services
         for declared in handlers_of(system.code.services[name])
         if declared.message_type in published
     )

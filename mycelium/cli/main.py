@@ -16,6 +16,8 @@ from mycelium.cli.guard import guarded
 from mycelium.cli.journal import app as journal_app
 from mycelium.cli.keys import app as keys_app
 from mycelium.cli.ledger import ledger
+from mycelium.cli.record import record
+from mycelium.cli.replay import replay
 from mycelium.cli.run import run
 from mycelium.cli.spec import app as spec_app
 from mycelium.cli.tap import tap
@@ -36,6 +38,8 @@ app.command()(doctor)
 app.command()(tap)
 app.command()(trace)
 app.command()(top)
+app.command()(record)
+app.command()(replay)
 app.command()(bench)
 app.add_typer(spec_app, name="spec")
 app.add_typer(journal_app, name="journal")

@@ -321,18 +321,34 @@ def place_of(text: str, now_ns: int) -> tuple[Start, int]:
     if text in (Start.NEW, Start.EARLIEST, Start.LAST_VALUE):
         return Start(text), 0
     try:
-        if (age := _AGE.fullmatch(text)) is not None:
-            back = timedelta(**{_UNITS[age[2]]: int(age[1])})
-            return Start.TIME, max(0, now_ns - back // timedelta(microseconds=1) * 1_000)
-        found = datetime.fromisoformat(text)
-        since = (found if found.tzinfo else found.replace(tzinfo=UTC)) - _EPOCH
+        back_ns = duration_ns(text)
+        return Start.TIME, max(0, time_of(text) if back_ns is None else now_ns - back_ns)
     except (ValueError, OverflowError):
         raise typer.BadParameter(
             f"{text!r} is none of new, earliest and last_value, no time ago such as 10m, and no time such as "
             "2026-01-31T12:00:00",
             param_hint="--from",
         ) from None
-    return Start.TIME, max(0, since // timedelta(microseconds=1) * 1_000)
+
+
+def duration_ns(text: str) -> int | None:
+    """A time span such as ``10m``, in ns; None if it is none.
+
+    Raises:
+        OverflowError: it is longer than times go.
+    """
+    age = _AGE.fullmatch(text)
+    return None if age is None else timedelta(**{_UNITS[age[2]]: int(age[1])}) // timedelta(microseconds=1) * 1_000
+
+
+def time_of(text: str) -> int:
+    """A time such as ``2026-01-31T12:00:00``, in ns since the Unix epoch; in UTC unless it says otherwise.
+
+    Raises:
+        ValueError: it is none.
+    """
+    found = datetime.fromisoformat(text)
+    return ((found if found.tzinfo else found.replace(tzinfo=UTC)) - _EPOCH) // timedelta(microseconds=1) * 1_000
 
 
 # --- what is shown ---------------------------------------------------------------------------
