@@ -61,7 +61,7 @@ from mycelium.spec.model import SystemSpec, load_spec
 from mycelium.topology.load import load_topology
 from mycelium.transport.addresses import StoreAddress
 from mycelium.transport.books import read_books
-from mycelium.transport.gathering import Gathering, Loss
+from mycelium.transport.gathering import STRANGE, Gathering, Loss
 from mycelium.transport.keyring import Credentials
 
 SECOND_NS = 1_000_000_000
@@ -72,7 +72,6 @@ MAX_READ_BYTES = 16 << 20
 
 SHOW_SECONDS = 0.25
 
-UNKNOWN = "of a contract that system.yaml does not have, begun meanwhile"
 
 _SIZE = re.compile(r"(\d+)\s*(B|[KMGT]i?B)?")
 _FACTORS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
@@ -488,6 +487,7 @@ class _Job:
             wishes,
             live=_prefixes(self.selection, live),
             is_live=lambda type_id, topic: type_id in live and self.selection.wants(type_id, topic),
+            is_strange=self._is_strange,
             reached=recorder.reached,
             known=recorder.stores,
             began_ns=recorder.begun_ns,
@@ -505,7 +505,7 @@ class _Job:
                     ending.cancel()
                     await asyncio.gather(ending, return_exceptions=True)
             losses = [
-                Loss(store, UNKNOWN, book.stream, book.first, book.last) for store, book in await self._strange(strange)
+                Loss(store, STRANGE, book.stream, book.first, book.last) for store, book in await self._strange(strange)
             ]
             if losses:
                 recorder.lose(losses)
@@ -522,16 +522,21 @@ class _Job:
         if self.credentials is not None or self.selection.type_id is not None:
             return []
         found: list[tuple[str, StreamBook]] = []
-        ours = {0, *recorded, *map(int, self.recorder.contracts)}
         for address in self.addresses:
+            if address.publish is None:
+                continue  # a bundle says it by itself, and may end while it is asked
             with contextlib.suppress(PathError):
                 books = await read_books(address, self.seconds)
                 found += [
                     (address.name, book)
                     for book in books.streams
-                    if book.type_id not in ours and self.selection.pattern.matches(book.stream.topic)
+                    if book.type_id not in recorded and self._is_strange(book.type_id, book.stream.topic)
                 ]
         return found
+
+    def _is_strange(self, type_id: int, topic: str) -> bool:
+        known = {0, *self.live, *map(int, self.recorder.contracts)}
+        return self.selection.type_id is None and type_id not in known and self.selection.pattern.matches(topic)
 
 
 def _prefixes(selection: Selection, live: frozenset[int]) -> frozenset[bytes]:

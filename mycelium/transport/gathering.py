@@ -55,6 +55,7 @@ DAMAGED = "damaged"
 MISSED = "live, missed on the way"
 ENDED = "the store has ended before they were read"
 FORGOTTEN = "the store has begun anew without them"
+STRANGE = "of a contract that system.yaml does not have, begun meanwhile"
 SILENT = "the store did not answer at the end"
 
 
@@ -106,6 +107,7 @@ class Gathering:
         wishes: what to ask for of what is kept.
         live: what to subscribe to, of contracts that are not kept.
         is_live: judges what comes by itself.
+        is_strange: whether what a bundle speaks of should have been wished for, had anybody known of it.
         reached: how far an earlier gathering has come, by stream.
         known: the stores of which an earlier gathering knew where to begin.
         began_ns: a stream of which nothing is known and whose publisher started later begins with its first message.
@@ -122,6 +124,7 @@ class Gathering:
         *,
         live: Collection[bytes] = (),
         is_live: Wanted = lambda _type_id, _topic: False,
+        is_strange: Wanted = lambda _type_id, _topic: False,
         reached: Mapping[StreamKey, int] | None = None,
         known: Collection[str] = (),
         began_ns: int = 0,
@@ -140,6 +143,7 @@ class Gathering:
         self.told: asyncio.Event = told or asyncio.Event()
         """Set when it is to end with what the stores have then."""
         self._is_live = is_live
+        self.is_strange: Wanted = is_strange
         self._began_ns = began_ns
         self._live: list[tuple[str, Envelope, Frame]] = []
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -199,12 +203,12 @@ class Gathering:
         try:
             envelope = decode_frame(frame)
         except WireError:
-            self._guarded(lambda: self.sink.lose([Loss(store.address.name, DAMAGED)]))
+            self.guarded(lambda: self.sink.lose([Loss(store.address.name, DAMAGED)]))
             return
         if not self._is_live(envelope.type_id, envelope.topic):
             return
         if not self._live:
-            asyncio.get_running_loop().call_soon(lambda: self._guarded(self._take_live))
+            asyncio.get_running_loop().call_soon(lambda: self.guarded(self._take_live))
         self._live.append((store.address.name, envelope, _frame(envelope, frame)))
 
     def _take_live(self) -> None:
@@ -219,7 +223,7 @@ class Gathering:
             self.next(frame, name, MISSED, frames, losses)
         self.hand_over(frames, losses)
 
-    def _guarded(self, work: Callable[[], None]) -> None:
+    def guarded(self, work: Callable[[], None]) -> None:
         """Do what may fail where nobody waits: :meth:`run` raises it."""
         if self._failed.done():
             return
@@ -302,6 +306,8 @@ class _Follower:
         self._reading: dict[StreamKey, tuple[int, int]] = {}
         """At a bundle, which of our readers reads a stream, and after which message it has begun."""
         self._reported: dict[StreamKey, int] = {}
+        self._strange: dict[StreamKey, int] = {}
+        """How far streams reach of which nobody knew that they should be read."""
         self._instance = 0
         self._tick = 0
         self._is_sure = True
@@ -424,11 +430,16 @@ class _Follower:
         if self._tick and tick.number != self._tick + 1:
             self._is_sure = False
         self._tick = tick.number
-        wanted = self._gathering.wants
+        wanted, losses = self._gathering.wants, list[Loss]()
         for mark in tick.marks if self._instance else ():  # before it has said where to begin, that comes first
             if mark.stream in self._last or wanted(mark.type_id, mark.stream.topic):
                 self._gathering.reached.setdefault(mark.stream, 0)
                 self._last[mark.stream] = max(mark.last, self._last.get(mark.stream, 0))
+            elif mark.type_id and self._gathering.is_strange(mark.type_id, mark.stream.topic):
+                losses.append(Loss(self._name, STRANGE, mark.stream, self._strange.get(mark.stream, 0) + 1, mark.last))
+                self._strange[mark.stream] = mark.last
+        if losses:
+            self._gathering.guarded(lambda: self._gathering.sink.lose(losses))
         if tick.closing:
             self._closed_instance = tick.instance
             self._closed.set()
