@@ -498,17 +498,28 @@ class _Job:
             recorder.names = gathering.names = {**recorder.names, **gathering.names}
             operator = self.operator if self.credentials is not None else ""
             with _shown(terminal, recorder, gathering):
-                ending = asyncio.ensure_future(self._end(told))
+                aside = [
+                    asyncio.ensure_future(self._end(told)),
+                    asyncio.ensure_future(self._announce(terminal, gathering.begun)),
+                ]
                 try:
                     await gathering.run(self.start, self.time_ns, self.seconds, operator)
                 finally:
-                    ending.cancel()
-                    await asyncio.gather(ending, return_exceptions=True)
+                    for task in aside:
+                        task.cancel()
+                    await asyncio.gather(*aside, return_exceptions=True)
             losses = [
                 Loss(store, STRANGE, book.stream, book.first, book.last) for store, book in await self._strange(strange)
             ]
             if losses:
                 recorder.lose(losses)
+
+    async def _announce(self, terminal: Console, begun: asyncio.Event) -> None:
+        """Say when every store has said where to begin: from there on nothing is missed."""
+        await begun.wait()
+        names = [contract.name or f"type id {one}" for one, contract in self.recorder.contracts.items()]
+        words = f"recording {', '.join(names) or 'nothing'} on {self.selection.pattern.text}"
+        terminal.print(escaped(words), style="dim", highlight=False, markup=False)
 
     async def _end(self, told: asyncio.Event) -> None:
         """Tell it to end when its time has come."""

@@ -142,6 +142,8 @@ class Gathering:
         """Of the sources, as far as the stores have told."""
         self.told: asyncio.Event = told or asyncio.Event()
         """Set when it is to end with what the stores have then."""
+        self.begun: asyncio.Event = asyncio.Event()
+        """Set when every store has said where to begin: from there on nothing is missed."""
         self._is_live = is_live
         self.is_strange: Wanted = is_strange
         self._began_ns = began_ns
@@ -195,6 +197,11 @@ class Gathering:
             await asyncio.gather(*following, return_exceptions=True)
             self._failed.cancel()
         self._take_live()
+
+    def check_begun(self) -> None:
+        """A store has said where to begin."""
+        if all(follower.has_begun for follower in self._followers.values()):
+            self.begun.set()
 
     # --- what comes by itself ----------------------------------------------------------------
 
@@ -308,6 +315,7 @@ class _Follower:
         self._reported: dict[StreamKey, int] = {}
         self._strange: dict[StreamKey, int] = {}
         """How far streams reach of which nobody knew that they should be read."""
+        self.has_begun: bool = False
         self._instance = 0
         self._tick = 0
         self._is_sure = True
@@ -325,6 +333,8 @@ class _Follower:
     async def follow(self, start: Start, time_ns: int, seconds: float, operator: str) -> None:
         """See :meth:`Gathering.run`."""
         await self._begin(start, time_ns, seconds, operator)
+        self.has_begun = True
+        self._gathering.check_begun()
         told = self._gathering.told
         while True:
             is_last = told.is_set()
@@ -443,6 +453,7 @@ class _Follower:
         if tick.closing:
             self._closed_instance = tick.instance
             self._closed.set()
+            self._store.ready.clear()  # it is asked more often until it is there again, and may not be there for long
 
     # --- reading -----------------------------------------------------------------------------
 
