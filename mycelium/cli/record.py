@@ -360,9 +360,9 @@ class Recorder:
         return self._description.contracts
 
     @property
-    def stores(self) -> tuple[str, ...]:
-        """Those that have said where to begin."""
-        return self._description.stores
+    def stores(self) -> Mapping[str, int]:
+        """Those that have said where to begin, and which instance it was."""
+        return {name: int(instance) for name, instance in self._description.stores.items()}
 
     @property
     def begun_ns(self) -> int:
@@ -381,14 +381,14 @@ class Recorder:
             file.unlink()
         self._directory.rmdir()
 
-    def begun(self, store: str, places: Mapping[StreamKey, int]) -> None:
+    def begun(self, store: str, instance: int, places: Mapping[StreamKey, int]) -> None:
         """A store has said where it begins."""
         self._places.update(places)
         written = tuple(
             RecordedPlace(stream.topic, f"{stream.source:016x}", str(stream.epoch), after)
             for stream, after in self._places.items()
         )
-        self._describe(places=written, stores=(*self._description.stores, store))
+        self._describe(places=written, stores={**self._description.stores, store: str(instance)})
 
     def take(self, frames: list[Frame]) -> None:
         """Keep frames."""

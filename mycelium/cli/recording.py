@@ -65,7 +65,7 @@ class Description(msgspec.Struct, frozen=True):
         sources: names of service instances by their hash, hex.
         messages: recorded so far, as of the last end.
         streams: the same.
-        stores: those that have said where to begin.
+        stores: those that have said where to begin, and which instance it was.
         places: what they have said.
         version: of this format.
     """
@@ -80,7 +80,7 @@ class Description(msgspec.Struct, frozen=True):
     sources: dict[str, str] = {}
     messages: int = 0
     streams: int = 0
-    stores: tuple[str, ...] = ()
+    stores: dict[str, str] = {}
     places: tuple[RecordedPlace, ...] = ()
     version: int = VERSION
 

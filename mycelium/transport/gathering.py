@@ -85,8 +85,8 @@ class Loss(NamedTuple):
 class Sink(Protocol):
     """Takes what is gathered. What it raises ends the gathering."""
 
-    def begun(self, store: str, places: Mapping[StreamKey, int]) -> None:
-        """A store has said after which message of each stream it begins."""
+    def begun(self, store: str, instance: int, places: Mapping[StreamKey, int]) -> None:
+        """A store, or another instance of it, has said after which message of each stream it begins."""
         ...
 
     def take(self, frames: list[Frame]) -> None:
@@ -109,7 +109,7 @@ class Gathering:
         is_live: judges what comes by itself.
         is_strange: whether what a bundle speaks of should have been wished for, had anybody known of it.
         reached: how far an earlier gathering has come, by stream.
-        known: the stores of which an earlier gathering knew where to begin.
+        known: the stores of which an earlier gathering knew where to begin, with their instances.
         began_ns: a stream of which nothing is known and whose publisher started later begins with its first message.
         names: service instances that are known.
         credentials: an operator's, at a store that asks for keys.
@@ -126,7 +126,7 @@ class Gathering:
         is_live: Wanted = lambda _type_id, _topic: False,
         is_strange: Wanted = lambda _type_id, _topic: False,
         reached: Mapping[StreamKey, int] | None = None,
-        known: Collection[str] = (),
+        known: Mapping[str, int] | None = None,
         began_ns: int = 0,
         names: Iterable[str] = (),
         credentials: Credentials | None = None,
@@ -137,7 +137,7 @@ class Gathering:
         self._parsed = [(type_id, [Pattern.parse(text) for text in texts]) for type_id, texts in wishes]
         self.reached: dict[StreamKey, int] = dict(reached or {})
         """The last message of each stream that was handed over or is lost."""
-        self.known = frozenset(known)
+        self.known: dict[str, int] = dict(known or {})
         self.names: dict[int, str] = {source_id(name): name for name in names}
         """Of the sources, as far as the stores have told."""
         self.told: asyncio.Event = told or asyncio.Event()
@@ -179,7 +179,7 @@ class Gathering:
             operator: whose credentials they are, for what is said.
 
         Raises:
-            PathError: a store has not answered in time at the start.
+            PathError: a store has not answered in time at the start, or a broker at the end.
         """
         followers = self._followers.values()
         following = [
@@ -371,11 +371,15 @@ class _Follower:
             ) from None
         self._instance = store.instance
         if self._name in gathering.known:
+            if self._stays and gathering.known[self._name] != self._instance:
+                # What a bundle had when it ended is gone with it, and nobody was there.
+                gathering.sink.begun(self._name, self._instance, {})
+                gathering.hand_over([], [Loss(self._name, FORGOTTEN)])
             return  # what it has now and an earlier gathering did not know has begun since then
         places = {place.stream: place.begin - 1 for found in store.places.values() for place in found}
         for stream, reached in places.items():
             gathering.reached.setdefault(stream, reached)
-        gathering.sink.begun(self._name, places)
+        gathering.sink.begun(self._name, self._instance, places)
 
     async def _once(self, seconds: float) -> bool:
         """Read to where the store reaches now; False if it has ended, or does not answer and it was time to end."""
@@ -391,7 +395,9 @@ class _Follower:
                 if self._closed.is_set():
                     break
                 if self._gathering.told.is_set() and loop.time() - self._store.heard > seconds:
-                    self._gathering.sink.lose([*self._unread(SILENT), Loss(self._name, SILENT)])
+                    if not self._stays:  # it has it still: whoever goes on finds it
+                        raise PathError(self._store.address.control, f"{self._name} has not answered at the end")
+                    self._gathering.hand_over([], [*self._unread(SILENT), Loss(self._name, SILENT)])
                     return False
         finally:
             reading.cancel()
@@ -465,6 +471,7 @@ class _Follower:
         marks = {mark.stream: mark for marks in found for mark in marks}
         if store.instance != self._instance:
             self._instance = store.instance
+            gathering.sink.begun(self._name, self._instance, {})
             gone = [stream for stream in self._last if stream not in marks]
             if gone:
                 losses += [loss for loss in self._unread(FORGOTTEN) if loss.stream in gone]

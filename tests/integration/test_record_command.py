@@ -197,7 +197,8 @@ def test_a_broker_that_is_gone_at_the_end(started: Processes, tmp_path: Path) ->
     assert process.end(signal.SIGINT) == 1
     lacks = lacks_of(tmp_path / "rec")
     assert lacks is not None
-    assert lacks["unknown"] == {"broker: the store did not answer at the end": 1}
+    assert (lacks["missing"], lacks["unknown"]) == (0, {})
+    assert "broker has not answered at the end" in lacks["why"][0]
     started.broker()
     process = record(started, tmp_path / "rec", "--resume")
     assert process.end(signal.SIGINT) == 0, process.text
@@ -212,15 +213,12 @@ def test_what_is_live_is_recorded_and_what_is_missed_of_it_is_counted(started: P
     publisher = started.publisher("chaos", at)
     process = record(started, tmp_path / "rec")
     publisher.ask("each 1 500 4")
-    publisher.ask("flush")
     wait_lines(process, tmp_path / "rec")
     assert process.end(signal.SIGINT) == 0, process.text
     assert numbers_of(tmp_path / "rec") == list(range(1, 501))
     publisher.ask("each 501 100 4")  # nobody records it, and nobody keeps it
-    publisher.ask("flush")
     process = record(started, tmp_path / "rec", "--resume")
     publisher.ask("each 601 100 4")
-    publisher.ask("flush")
     wait_lines(process, tmp_path / "rec")
     assert process.end(signal.SIGINT) == 1, process.text
     lacks = lacks_of(tmp_path / "rec")
@@ -376,11 +374,25 @@ def test_bundles(started: Processes, tmp_path: Path) -> None:
     first.process.kill()
     first.process.wait()
     first = started.publisher("first", one, own="memory")
+    while not any(client.readers for client in asyncio.run(read_clients(one, 5)).clients):
+        assert process.process.poll() is None, process.text
     first.ask("publish 11 10 4")
     first.finish()
     second.finish()
     assert process.end(signal.SIGINT) == 1, process.text
     lacks = lacks_of(tmp_path / "again")
+    assert lacks is not None
+    assert "one: the store has begun anew without them" in lacks["unknown"]
+
+    # Nobody was there when one ended and began again.
+    first, second = started.publisher("first", one, own="memory"), started.publisher("second", two, own="memory")
+    record(started, tmp_path / "third").end(signal.SIGKILL)
+    first.process.kill()
+    first.process.wait()
+    first = started.publisher("first", one, own="memory")
+    process = record(started, tmp_path / "third", "--resume")
+    assert process.end(signal.SIGINT) == 1, process.text
+    lacks = lacks_of(tmp_path / "third")
     assert lacks is not None
     assert list(lacks["unknown"]) == ["one: the store has begun anew without them"]
 
