@@ -415,11 +415,11 @@ class _Follower:
         self._is_sure = True
         self._gathering.hand_over([], losses)
 
-    def _unread(self, why: str) -> list[Loss]:
-        """What is known to be there and was not read."""
+    def _unread(self, why: str, streams: Collection[StreamKey] | None = None) -> list[Loss]:
+        """What is known to be there and was not read, of these streams or of all."""
         reached, losses = self._gathering.reached, []
         for stream, last in self._last.items():
-            if reached[stream] < last:
+            if reached[stream] < last and (streams is None or stream in streams):
                 losses.append(Loss(self._name, why, stream, reached[stream] + 1, last))
                 reached[stream] = last
         return losses
@@ -470,14 +470,15 @@ class _Follower:
         losses: list[Loss] = []
         marks = {mark.stream: mark for marks in found for mark in marks}
         if store.instance != self._instance:
-            self._instance = store.instance
+            former, self._instance = self._instance, store.instance
             gathering.sink.begun(self._name, self._instance, {})
-            gone = [stream for stream in self._last if stream not in marks]
-            if gone:
-                losses += [loss for loss in self._unread(FORGOTTEN) if loss.stream in gone]
+            gone = {stream for stream in self._last if stream not in marks}
+            losses += self._unread(FORGOTTEN, gone)
+            # A bundle that was killed had more than it has told; a broker has its journal.
+            if gone or (self._stays and self._closed_instance != former):
                 losses.append(Loss(self._name, FORGOTTEN))
-                for stream in gone:
-                    del self._last[stream]
+            for stream in gone:
+                del self._last[stream]
         behind: list[_Past] = []
         for stream, mark in marks.items():
             # A stream that was not there at the beginning has begun since then, with its first message.
