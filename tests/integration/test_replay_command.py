@@ -181,7 +181,8 @@ def test_the_sources_of_several_bundles(started: Processes, tmp_path: Path) -> N
     first = replay(started, recording, "--source", "chaos", "--loop", "forever")
     while not (tmp_path / "s" / "one.frames").exists():
         assert first.process.poll() is None, first.text
-    second = replay(started, recording, "--source", "chaos")
+    other = make_recording(tmp_path / "other", LANES)
+    second = replay(started, other, "--source", "chaos")
     assert second.wait() == 1
     assert "does this bundle run already?" in second.text
     assert first.end(signal.SIGTERM) == 0, first.text
