@@ -7,9 +7,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from mycelium.cli.top_screen import KEYS, NAMES
 
 from mycelium.cli import top_rows
+from mycelium.cli.top_screen import KEYS, NAMES
 from mycelium.transport.ports import free_ports
 from tests.docs.console import commands_of, run
 from tests.docs.pages import DOCS, EXAMPLES

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from mycelium.service.telling import Telling
 from pydantic import ValidationError
 
 from adapters.dashboard import web
@@ -27,6 +26,7 @@ from mycelium.observe.http_server import CLOSE_SECONDS
 from mycelium.observe.statistics import ProcessStatistics
 from mycelium.service import Host, NoSettings, Placement, Service
 from mycelium.service.figures import tell_host
+from mycelium.service.telling import Telling
 from mycelium.transport.ports import free_ports
 from tests.conftest import REPOSITORY
 from tests.unit.adapters.dashboard.sayings import said, signal
