@@ -50,9 +50,9 @@ _MAX_KEYS = 1_000
 
 
 class Repeats:
-    """Drops lines that say the same thing again and again. A processor.
+    """Drops warnings and errors that say the same thing again and again. A processor.
 
-    The next one that is shown, at the end of the window or later, says with ``left_out`` how many were not.
+    What is less severe is shown as it comes: it tells of progress, and whoever wants it has asked for it. The next one that is shown, at the end of the window or later, says with ``left_out`` how many were not.
 
     Args:
         now: seconds, by a clock that only goes forward.
@@ -65,6 +65,8 @@ class Repeats:
 
     def __call__(self, _logger: object, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
         """Show the line, or drop it."""
+        if _LEVELS.get(method.upper(), logging.CRITICAL) < logging.WARNING:
+            return event
         key = (method, str(event.get("event")), *(str(event.get(name, "")) for name in _WHOSE))
         now = self._now()
         began, count = self._windows.get(key, (now, 0))

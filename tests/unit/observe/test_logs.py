@@ -63,8 +63,16 @@ def test_ever_new_lines_are_all_shown_and_take_no_memory_for_ever() -> None:
     repeats = Repeats(lambda: 0.0)
     for _ in range(MOST + 5):
         with contextlib.suppress(structlog.DropEvent):
-            repeats(None, "info", {"event": "same"})
+            repeats(None, "warning", {"event": "same"})
     for number in range(5_000):
-        assert repeats(None, "info", {"event": f"line {number}"}) == {"event": f"line {number}"}
+        assert repeats(None, "error", {"event": f"line {number}"}) == {"event": f"line {number}"}
     assert len(repeats._windows) <= 1_000
     assert repeats.left_out() == 5, "what was left out is still known"
+
+
+def test_what_tells_of_progress_is_shown_as_it_comes() -> None:
+    repeats = Repeats(lambda: 0.0)
+    for number in range(5 * MOST):
+        assert repeats(None, "debug", {"event": "published", "block": number}) is not None
+        assert repeats(None, "info", {"event": "published", "block": number}) is not None
+    assert repeats.left_out() == 0
