@@ -4,8 +4,8 @@
 SHELL := /bin/bash
 BIN := .venv/bin
 DEMO := build/demo
-# Two workers fill the two cores of CI; more do not help.
-TEST_WORKERS ?= 2
+# One more than there are cores: half of the time a test waits for processes to start, and for a chain to grow.
+TEST_WORKERS ?= 3
 
 .PHONY: help
 help: ## Show the targets
@@ -44,7 +44,7 @@ build/node-tools/node_modules:
 
 .PHONY: test
 test: .venv/.dev ## Run all tests with coverage
-	$(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --cov --cov-report=term
+	$(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --dist worksteal --cov --cov-report=term
 	MYCELIUM_CODEC=python $(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) -q tests/unit/core tests/conformance
 
 .PHONY: lint

@@ -135,22 +135,23 @@ async def _serve(
         async with serving(endpoint, partial(unready_of, made), tell, clock.time_ns):
             made.open()
             kept = journal.statistics()
-            log.info(
-                "ready",
-                publish=address.publish,
-                frames=address.frames,
-                control=address.control,
-                streams=kept.streams,
-                kept_frames=kept.frames,
-                durability=str(settings.durability.value),
-                keys=None if security is None else len(security.users),
-            )
             rules = [] if security is None else [rules_watched(topology, spec, security, made.renew)]
             telling = Telling(BROKER, __version__, tell, clock)
             async with (
                 Reloader(topology, CHANGEABLE, take_up, rules).watching(),
                 telling.saying(_say_of(made, clock.time_ns())),
             ):
+                # When all is in force: whoever has waited for this may send a signal at once.
+                log.info(
+                    "ready",
+                    publish=address.publish,
+                    frames=address.frames,
+                    control=address.control,
+                    streams=kept.streams,
+                    kept_frames=kept.frames,
+                    durability=str(settings.durability.value),
+                    keys=None if security is None else len(security.users),
+                )
                 await _first(stopping, made.failed)
     finally:
         await made.aclose()

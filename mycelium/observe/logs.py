@@ -52,7 +52,8 @@ _MAX_KEYS = 1_000
 class Repeats:
     """Drops warnings and errors that say the same thing again and again. A processor.
 
-    What is less severe is shown as it comes: it tells of progress, and whoever wants it has asked for it. The next one that is shown, at the end of the window or later, says with ``left_out`` how many were not.
+    What is less severe is shown as it comes: it tells of progress, and whoever wants it has asked for it. The next one
+    that is shown, at the end of the window or later, says with ``left_out`` how many were not.
 
     Args:
         now: seconds, by a clock that only goes forward.

@@ -196,13 +196,17 @@ def test_a_damaged_journal_is_refused(started: Processes) -> None:
     )
     salvaged = started.directory / "salvaged"
     assert started.mycelium("journal", "salvage", started.journal, "--out", salvaged).wait() in (0, 1)
+    # What was in the damaged pages depends on how many transactions it took to get there; mostly no message was.
+    saved = kept(salvaged)
+    assert saved
+    assert set(saved) <= set(range(1, 51))
     shutil.rmtree(started.journal)
     salvaged.rename(started.journal)
     broker = started.broker()
     publisher.ask(f"publish 51 10 {SMALL}")
     publisher.ask("flush")
     assert broker.end() == 0
-    assert kept(started.journal) == list(range(1, 61))
+    assert kept(started.journal) == saved + list(range(51, 61))
 
 
 @pytest.mark.parametrize("port", ["frames", "control", "publish"])
