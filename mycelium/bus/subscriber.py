@@ -242,8 +242,8 @@ def _deliveries(run: Run) -> list[Delivery[Any]]:
 
 
 def _delivered(message: Any, route: Route, sequence: int, published: int) -> Delivery[Any]:
-    stream, marks = route.stream.id, route.marks
-    mark = marks.take(sequence) if marks else None
+    stream = route.stream.id
+    mark = route.take_mark(sequence) if sequence >= route.next_mark else None
     if mark is None:
         return Delivery(message, stream.source_name, stream.epoch, stream.topic, sequence, published)
     return Delivery(

@@ -39,6 +39,9 @@ MAX_MARKS = 2_048
 """Marks that wait at one place for their messages to be taken. Chosen by us: twice what a reader's queue holds; beyond,
 the oldest are let go of, and their messages have no trace there."""
 
+NO_MARK = 1 << 64
+"""Beyond all sequences."""
+
 MAX_STATE = 512
 """Bytes of a tracestate; longer ones are left aside, as W3C allows (Trace Context, 3.3.1.5)."""
 
@@ -171,6 +174,11 @@ class Marks:
     def add(self, marks: Iterable[Mark]) -> None:
         """Add marks, in order. A repeat is let go of with the others."""
         self._marks.extend(marks)
+
+    @property
+    def next(self) -> int:
+        """Sequence of the first message that has a mark; :data:`NO_MARK` if none has."""
+        return self._marks[0].first if self._marks else NO_MARK
 
     def take(self, sequence: int) -> Mark | None:
         """The mark of a message, if it has one. Those of older messages are let go of."""

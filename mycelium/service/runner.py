@@ -192,9 +192,8 @@ class ServiceRunner:
                 if item is None:
                     return
                 handling.item = item
-                if tracer is not None:
-                    marks = item.route.marks
-                    mark = marks.take(item.sequence) if marks else None
+                if tracer is not None and item.sequence >= item.route.next_mark:
+                    mark = item.route.take_mark(item.sequence)
                     if mark is not None:
                         await self._trace(tracer, item, mark)
                         continue

@@ -26,7 +26,7 @@ from mycelium.core.envelope import source_id
 from mycelium.core.ledger import RouteEntry, StreamEntry, Tally
 from mycelium.core.message import Contract
 from mycelium.core.sequence import SequenceTracker
-from mycelium.core.trace import Mark, Marks, Published, Tracing
+from mycelium.core.trace import NO_MARK, Mark, Marks, Published, Tracing
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +272,10 @@ class Route:
         name: what the ledger calls the subscription.
     """
 
-    __slots__ = ("delivered", "dropped", "holes_from", "joined", "left", "marks", "name", "queue", "stream", "tracker")
+    __slots__ = (
+        "_marks", "delivered", "dropped", "holes_from", "joined", "left", "name", "next_mark", "queue", "stream",
+        "tracker",
+    )  # fmt: skip
 
     def __init__(self, stream: Stream, queue: DeliveryQueue, joined: int, name: str) -> None:
         self.stream: Stream = stream
@@ -286,14 +289,23 @@ class Route:
         self.tracker.expect(stream.id.epoch, joined + 1)
         # For a stream of another thread: what will never come and no frame has revealed yet, by cause.
         self.holes_from: Callable[[int], Mapping[str, int]] | None = None
-        self.marks: Marks | None = None
-        """The traces of messages that have not been taken; None if none was ever traced."""
+        self._marks: Marks | None = None
+        self.next_mark: int = NO_MARK
+        """Before this sequence no message is traced: so that a reader has only to compare."""
 
     def mark(self, marks: Iterable[Mark]) -> None:
         """See :class:`Sink`."""
-        if self.marks is None:
-            self.marks = Marks()
-        self.marks.add(marks)
+        if self._marks is None:
+            self._marks = Marks()
+        self._marks.add(marks)
+        self.next_mark = self._marks.next
+
+    def take_mark(self, sequence: int) -> Mark | None:
+        """The trace of a message that is taken, if it has one; for sequences from :attr:`next_mark` on."""
+        assert self._marks is not None
+        mark = self._marks.take(sequence)
+        self.next_mark = self._marks.next
+        return mark
 
     def put(self, messages: list[Any], first: int, published: int) -> bool:
         """See :class:`Sink`."""
