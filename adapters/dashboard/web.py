@@ -11,7 +11,6 @@ from pathlib import Path
 
 import msgspec
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -19,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from adapters.dashboard.picture import Picture
 from adapters.dashboard.stream import events
+from mycelium.observe.endpoints import application_of
 
 MAX_CLIENTS = 16
 """Browsers that are told what changes at the same time. Chosen by us; the server has connections left for the rest."""
@@ -139,20 +139,4 @@ def application(
     async def told(request: Request) -> Response:
         return clients.answer(request)
 
-    made = Starlette(
-        routes=[*(Route(path, page) for path in files), Route("/state", state), Route("/events", told)],
-        exception_handlers={HTTPException: _refused, Exception: _failed},
-    )
-    # It would answer /state/ with an address that it takes from the request.
-    made.router.redirect_slashes = False
-    return made
-
-
-async def _refused(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    return JSONResponse({"error": error.detail.lower()}, error.status_code, headers=error.headers)
-
-
-async def _failed(_request: Request, _error: Exception) -> Response:
-    # What it was goes to the log: Starlette raises it again, and the server logs it.
-    return JSONResponse({"error": "internal error"}, 500)
+    return application_of([*(Route(path, page) for path in files), Route("/state", state), Route("/events", told)])

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 LIVE = "/livez"
 READY = "/readyz"
@@ -36,7 +36,7 @@ def application(
         waiting = unready()
         return JSONResponse({"ready": not waiting, "not_ready": dict(waiting)}, 503 if waiting else 200)
 
-    routes = [Route(LIVE, live), Route(READY, ready)]
+    routes: list[BaseRoute] = [Route(LIVE, live), Route(READY, ready)]
     if metrics is not None:
 
         async def measured(request: Request) -> Response:
@@ -45,10 +45,16 @@ def application(
 
         routes.append(Route(METRICS, measured))
 
-    made = Starlette(
-        routes=routes,
-        exception_handlers={HTTPException: _refused, Exception: _failed},
-    )
+    return application_of(routes)
+
+
+def application_of(routes: Sequence[BaseRoute]) -> Starlette:
+    """An application that says nothing of itself when something is wrong.
+
+    Args:
+        routes: what it answers.
+    """
+    made = Starlette(routes=routes, exception_handlers={HTTPException: _refused, Exception: _failed})
     # It would answer /livez/ with an address that it takes from the request.
     made.router.redirect_slashes = False
     return made

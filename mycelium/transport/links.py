@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -319,9 +319,10 @@ class LinkSink:
         """
         stream = self._stream
         count = len(messages)
+        marks: Sequence[Mark] = self._marks.within(first, count) if self._marks else ()
         try:
             payload = self._codec.encode(messages)
-            data = self._traced(payload, count, first, published) or build_frame(
+            said = (
                 stream.id.topic,
                 stream.contract.type_id,
                 count,
@@ -331,10 +332,11 @@ class LinkSink:
                 published,
                 payload,
             )
+            data = encode_frame(with_marks(Envelope(*said), marks)) if marks else build_frame(*said)
         except ContractError as error:
             if count > 1:
                 return self._frame(messages[: count // 2], first, published)
-            if self._marks and self._marks.within(first, 1):
+            if marks and self._marks:
                 self._marks.drop(first)  # it may travel without its trace
                 return self._frame(messages, first, published)
             self._holes[first] = "cannot travel"
@@ -342,24 +344,6 @@ class LinkSink:
             return None, 1
         self._most = max(1, min(self._most_ever, FRAME_BYTES * count // len(payload)))
         return Frame(self._key, first, count, data), count
-
-    def _traced(self, payload: bytes, count: int, first: int, published: int) -> bytes | None:
-        """The frame of messages of which some are traced; None if none is."""
-        marks = self._marks.within(first, count) if self._marks else None
-        if not marks:
-            return None
-        stream = self._stream
-        plain = Envelope(
-            stream.id.topic,
-            stream.contract.type_id,
-            count,
-            self._key.source,
-            stream.id.epoch,
-            first,
-            published,
-            payload,
-        )
-        return encode_frame(with_marks(plain, marks))
 
 
 class StrictSink(LinkSink):
