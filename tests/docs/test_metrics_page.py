@@ -10,6 +10,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from mycelium.broker.broker import BrokerStatistics
+from mycelium.bus.clock import SystemClock
 from mycelium.core.ledger import Ledger
 from mycelium.journal import JournalStatistics
 from mycelium.observe.broker_figures import tell_broker
@@ -17,6 +18,8 @@ from mycelium.observe.figures import Figures
 from mycelium.observe.http_guard import tell_refused
 from mycelium.observe.loop_delay import LoopDelay
 from mycelium.observe.metrics import Exposition
+from mycelium.observe.sampling import Ratios
+from mycelium.observe.tracing import Ended, SpanCounts, Tracer
 from mycelium.service.figures import tell_host
 from mycelium.service.host import HostStatistics
 from mycelium.transport.store import StoreStatistics
@@ -41,10 +44,18 @@ BROKER = BrokerStatistics(
 HOST = HostStatistics(Ledger(), (), {}, {}, {}, {})
 
 
+class _Nowhere:
+    counts = SpanCounts()
+
+    def send(self, ended: Ended) -> None:
+        raise NotImplementedError  # nothing is traced here
+
+
 def tell_all(figures: Figures) -> None:
     tell_host(figures, HOST)
     tell_broker(figures, BROKER)
     LoopDelay().tell(figures)
+    Tracer(Ratios(), _Nowhere(), SystemClock().time_ns).tell(figures)
     tell_refused(figures, {})
 
 

@@ -21,6 +21,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from mycelium.transport.ports import free_ports
 from tests.conftest import REPOSITORY
 from tests.docs.test_metrics_page import RULES, expressions, names_in
+from tests.processes.collector import collector
 from tests.processes.running import PATIENCE, Processes, Running, processes
 from tests.systems import SmallSystem
 
@@ -208,6 +209,7 @@ class Watcher:
                 f"--config.file={directory / 'prometheus.yml'}",
                 f"--storage.tsdb.path={directory / 'prometheus'}",
                 f"--web.listen-address=127.0.0.1:{self._port}",
+                "--enable-feature=exemplar-storage",
             ],
             stdout=self._log,
             stderr=subprocess.STDOUT,
@@ -260,14 +262,19 @@ def watched(small_system: SmallSystem, started: Processes) -> Iterator[tuple[Wat
     token = system.topology.with_name("token")
     token.write_text(TOKEN)
     token.chmod(0o600)
-    system.topology.write_text(system.topology.read_text() + f'[http]\nport = {port}\ntoken_file = "token"\n')
-    process = started.mycelium("run", "-q", "-c", system.topology)
-    process.wait_for("ready")
-    watcher = Watcher(started.directory, port)
-    try:
-        yield watcher, process
-    finally:
-        watcher.close()
+    with collector() as (_, endpoint):
+        system.topology.write_text(
+            f'{system.topology.read_text()}[http]\nport = {port}\ntoken_file = "token"\n'
+            f'[tracing]\nendpoint = "{endpoint}"\nratio = 1.0\n'
+        )
+        process = started.mycelium("run", "-q", "-c", system.topology)
+        process.wait_for("ready")
+        watcher = Watcher(started.directory, port)
+        try:
+            yield watcher, process
+        finally:
+            watcher.close()
+            process.close()
 
 
 @needs_prometheus
@@ -305,6 +312,26 @@ def test_a_monolith_is_watched(watched: tuple[Watcher, Running]) -> None:
 
     process.close()
     wait_until(lambda: watcher.query("up") == {(): 0})
+
+
+@needs_prometheus
+def test_from_a_bucket_to_a_trace(watched: tuple[Watcher, Running]) -> None:
+    watcher, _ = watched
+    name = "mycelium_delivery_latency_seconds_bucket"
+    watcher.wait_for("mycelium_spans_sent_total > 0")
+    found: list[dict[str, Any]] = []
+
+    def are_there() -> bool:
+        now = time.time()
+        found[:] = watcher.ask("query_exemplars", query=name, start=str(now - 60), end=str(now))
+        return bool(found)
+
+    wait_until(are_there)
+    for series in found:
+        assert series["seriesLabels"]["subscription"] in ("ponger.on_ping", "ponger.on_pong")
+        for exemplar in series["exemplars"]:
+            assert re.fullmatch("[0-9a-f]{32}", exemplar["labels"]["trace_id"])
+            assert 0 <= float(exemplar["value"]) <= float(series["seriesLabels"]["le"])
 
 
 @needs_promtool
