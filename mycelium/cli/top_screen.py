@@ -105,7 +105,7 @@ class Grid(DataTable[Text]):
 
     def on_focus(self) -> None:
         """The cursor is where the keys are."""
-        self.show_cursor = True
+        self.show_cursor: bool = True
 
     def on_blur(self) -> None:
         """See :meth:`on_focus`."""
@@ -149,7 +149,7 @@ class Grid(DataTable[Text]):
                 )
             )
         self.keys = [row.key for row in table.rows]
-        self.can_focus = bool(self.keys)
+        self.can_focus: bool = bool(self.keys)
         if self.keys:
             at = self.keys.index(selected) if selected in self.keys else min(at, len(self.keys) - 1)
             self.move_cursor(row=max(at, 0), animate=False, scroll=False)
@@ -199,9 +199,9 @@ class TopApp(App[int]):
         plain: no colours.
     """
 
-    ENABLE_COMMAND_PALETTE = False
+    ENABLE_COMMAND_PALETTE: ClassVar[bool] = False
     BINDINGS: ClassVar[list[BindingType]] = list(_BINDINGS)
-    CSS = """
+    CSS: ClassVar[str] = """
     Screen, Page { background: $background; }
     Page { align: left top; }
     .head, .keys { height: 1; background: $panel; }

@@ -40,7 +40,7 @@ class Handling:
     __slots__ = ("item", "task")
 
     def __init__(self, task: asyncio.Task[Any] | None) -> None:
-        self.task = task
+        self.task: asyncio.Task[Any] | None = task
         self.item: Item | None = None
 
 
