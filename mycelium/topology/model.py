@@ -6,6 +6,7 @@ import enum
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -263,6 +264,14 @@ class Http(BaseModel):
         return self.port if process is None else self.ports.get(process, self.port)
 
 
+def _is_collector(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and not (parts.query or parts.fragment)
+
+
 class TopicSampling(BaseModel):
     """One of ``[[tracing.topics]]``: how many messages on some topics begin a trace. The first match applies.
 
@@ -287,10 +296,17 @@ class Tracing(BaseModel):
     """
 
     model_config = _FROZEN
-    endpoint: str | None = Field(default=None, pattern=r"^https?://[^/]+(/.*)?$")
+    endpoint: str | None = None
     ratio: float = Field(default=0.01, ge=0, le=1)
     per_second: int = Field(default=50, ge=1)
     topics: tuple[TopicSampling, ...] = ()
+
+    @field_validator("endpoint")
+    @classmethod
+    def _is_an_address(cls, text: str | None) -> str | None:
+        if text is not None and not _is_collector(text):
+            raise ValueError("should be the address of a collector, such as http://127.0.0.1:4318")
+        return text
 
 
 class Topology(BaseSettings):

@@ -146,6 +146,25 @@ def test_a_list_in_the_environment_that_is_no_json_is_named(write: Path, monkeyp
         (('services = ["c"]', "services = []"), "bundles.1.services"),
         (('name = "two"', 'name = "Two!"'), "bundles.1.name = 'Two!'"),
         (("speed = 3", "speed = "), "is not TOML: "),
+        *(
+            (
+                ("[services.a]", f"[tracing]\nendpoint = {endpoint!r}\n[services.a]"),
+                f"tracing.endpoint = {endpoint!r}: should be the address of a collector, such as http://127.0.0.1:4318",
+            )
+            for endpoint in (
+                "collector",
+                "127.0.0.1:4318",
+                "grpc://collector:4317",
+                "http://",
+                "http://[::1",
+                "http://a?b",
+            )
+        ),
+        (("[services.a]", "[tracing]\nratio = 1.5"), "tracing.ratio = 1.5: should be less than or equal to 1"),
+        (
+            ("[services.a]", "[[tracing.topics]]\npattern = 'A'\nratio = 1\n[services.a]"),
+            "tracing.topics.0.pattern = 'A': ",
+        ),
         (("[services.a]", "[servces.a]"), "servces: is not a known key; did you mean 'services'?"),
     ],
 )
