@@ -81,6 +81,7 @@ bench-smoke: .venv/.dev ## Run every benchmark once, for correctness
 	$(BIN)/python -m pytest benchmarks --benchmark-disable -q
 	$(BIN)/python -m benchmarks.catch_up --backlog 20000 --rate 2000 --seconds 1
 	$(BIN)/python -m benchmarks.scaling --tiny
+	$(BIN)/python -m benchmarks.observing --rounds 1 --messages 5000
 	$(BIN)/python -m benchmarks.regression --only-show --rounds 1 --seconds 0.02
 
 .PHONY: bench-check
@@ -91,6 +92,10 @@ bench-check: .venv/.dev ## Compare with raw ZeroMQ, and fail if something has be
 bench-scaling: .venv/.dev ## More readers, publishers, topics, messages and load; page in build/scaling.html
 	@mkdir -p build
 	$(BIN)/python -m benchmarks.scaling --rounds 3 --json build/scaling.json --plot build/scaling.html
+
+.PHONY: bench-observing
+bench-observing: .venv/.dev ## What it costs to be traced and to be scraped
+	$(BIN)/python -m benchmarks.observing
 
 # The servers of redis and NATS come with tools/install-system-parts. A peer that is not there has a row that says so.
 .PHONY: bench-peers
