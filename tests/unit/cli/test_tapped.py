@@ -19,6 +19,7 @@ from mycelium import Message
 from mycelium.cli.tapped import MIN_WIDTH, Known, Record, Records, as_json, as_text, iso
 from mycelium.core.envelope import Envelope, source_id
 from mycelium.core.message import PayloadCodec, contract_of
+from mycelium.core.trace import Mark, MessageId, TraceContext, with_marks
 from tests.unit.cli.test_values import is_harmless, values
 
 EVIL = "\x1b]0;owned\x07\x1b[2J\r\n\u202e\x9b31m"
@@ -56,6 +57,16 @@ def test_messages_are_numbered_from_the_frames_first() -> None:
     found = records(envelope(payload, 3, sequence=40), skip=1)
     assert [(one.sequence, one.fields["number"]) for one in found] == [(41, 2), (42, 3)]  # type: ignore[call-overload]
     assert (found[0].name, found[0].source, found[0].topic, found[0].epoch) == ("Note", "writer", "notes.a", 9)
+
+
+def test_a_traced_message_says_so_and_what_caused_it() -> None:
+    cause = MessageId(source_id("writer"), 5, 3, "a.b")
+    mark = Mark(2, 2, TraceContext(0xAB, 0xCD), cause)
+    plain, traced = records(with_marks(envelope(b"\x92\x91\x01\x91\x02", count=2), [mark]), with_class=False)
+    assert "trace_id" not in json.loads(as_json(plain))
+    said = json.loads(as_json(traced))
+    assert (said["trace_id"], said["cause"]) == (f"{0xAB:032x}", "a.b@writer.5.3")
+    assert traced.id == f"{traced.topic}@writer.{traced.epoch}.2"
 
 
 def test_a_class_that_is_not_there_leaves_the_names() -> None:
