@@ -28,7 +28,7 @@ from tests.processes.running import Processes, Running, processes
 from tests.security import system
 from tests.security.system import start_secured
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
 
 
 @pytest.fixture

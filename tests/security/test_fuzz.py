@@ -282,7 +282,7 @@ def test_nothing_is_raised_whatever_coverage_leads_to(tmp_path: Path) -> None:
     for port, generator in ((0, publications), (1, subscriptions), (2, requests)):
         for number, data in enumerate(inputs(generator, SEED, 300)):
             (corpus / f"{port}-{number}").write_bytes(bytes([port]) + data)
-    arguments = [f"-seed={SEED or 1}", "-runs=300000", "-max_total_time=40", "-max_len=600", "-rss_limit_mb=500"]
+    arguments = [f"-seed={SEED or 1}", "-runs=300000", "-max_total_time=40", "-max_len=600", "-rss_limit_mb=900"]
     command = [sys.executable, "-m", "tests.security.fuzz_parsing", *arguments, f"-artifact_prefix={tmp_path}/"]
     done = subprocess.run(
         [*command, str(corpus)],
