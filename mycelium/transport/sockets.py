@@ -291,6 +291,10 @@ class Port:
         Raises:
             PathError: the endpoint is not grammatical.
         """
+        if not endpoint.startswith("tcp:"):
+            # Within a host the kernel tells when a peer has gone. And a bound socket that was full when it went must
+            # not find a heartbeat among what it has not read: its answer would end the process, as above.
+            self._socket.setsockopt(zmq.HEARTBEAT_IVL, 0)
         try:
             self._socket.connect(endpoint)
         except zmq.ZMQError as error:

@@ -169,3 +169,12 @@ input()
         said, errors = full.communicate("\n", timeout=30)
         assert full.returncode == 0, errors
         assert said == "heard more\n"
+
+
+async def test_heartbeats_are_for_networks_only(tmp_path: Path) -> None:
+    # A bound socket that was full when its peer went must not find one among what it has not read.
+    for endpoint, expected in ((f"ipc://{tmp_path}/s", 0), (f"tcp://127.0.0.1:{free_ports(1)[0]}", 1_000)):
+        port = Port(zmq.SUB, lambda _burst: None)
+        port.connect(endpoint)
+        assert port._socket.getsockopt(zmq.HEARTBEAT_IVL) == expected, endpoint
+        port.close()
