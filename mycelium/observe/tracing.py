@@ -209,29 +209,13 @@ class Tracer:
             handler: its name in the ledger.
         """
         began = self._time_ns()
-        cause = id_of(item)
-        span = OpenSpan(self._context(mark.context), cause)
+        span = OpenSpan(self._context(mark.context), id_of(item))
         token = SPAN.set(span)
         try:
             yield span
         finally:
             SPAN.reset(token)
-            attributes = self._of_item(item, cause, handler)
-            attributes["mycelium.waited_ns"] = began - item.published
-            self._sender.send(
-                Ended(
-                    "process",
-                    item.route.stream.contract.name,
-                    span.context,
-                    mark.context,
-                    service,
-                    began,
-                    self._time_ns(),
-                    attributes,
-                    events=span.events,
-                    error=span.error,
-                )
-            )
+            self._processed(item, mark.context, service, handler, began, span)
 
     def failed(self, item: Item, service: str, handler: str, began: int, error: str) -> None:
         """A handler has given a message up. If that is not traced, what there is to say makes a trace of its own.
@@ -247,18 +231,32 @@ class Tracer:
         if span is not None:
             span.error = error
             return
-        cause = id_of(item)
+        alone = OpenSpan(self._context(None), id_of(item), error)
+        self._processed(item, None, service, handler, began, alone)
+
+    def _processed(
+        self, item: Item, parent: TraceContext | None, service: str, handler: str, began: int, span: OpenSpan
+    ) -> None:
+        """Send the span of a handler that is done with a message."""
+        ended, message = self._time_ns(), id_of(item)
+        attributes = _attributes("process", message.topic)
+        attributes["messaging.message.id"] = message.written(item.route.stream.id.source_name)
+        attributes["mycelium.handler"] = handler
+        attributes["mycelium.waited_ns"] = began - item.published
+        contract = item.route.stream.contract.name
         self._sender.send(
             Ended(
                 "process",
-                item.route.stream.contract.name,
-                self._context(None),
-                None,
+                contract,
+                span.context,
+                parent,
                 service,
                 began,
-                self._time_ns(),
-                self._of_item(item, cause, handler),
-                error=error,
+                ended,
+                attributes,
+                (),
+                span.events,
+                span.error,
             )
         )
 
@@ -267,12 +265,6 @@ class Tracer:
         span = SPAN.get()
         if span is not None:
             span.events.append((self._time_ns(), f"failed, called again: {error}"))
-
-    def _of_item(self, item: Item, message: MessageId, handler: str) -> dict[str, str | int]:
-        attributes = _attributes("process", message.topic)
-        attributes["messaging.message.id"] = message.written(item.route.stream.id.source_name)
-        attributes["mycelium.handler"] = handler
-        return attributes
 
     # --- stores ------------------------------------------------------------------------------
 
